@@ -1,0 +1,41 @@
+"""Codes in bit planes: a 4-bit or 2-bit plane for the low bits, then a 1-bit plane for every bit that remains."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+PLANES: dict[int, tuple[int, ...]] = {2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 1, 1)}
+"""Bits of each plane, in the order of the file, lowest bits of the code first."""
+
+
+def pack(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Codes uint8 (..., width) to planes uint8 (..., bits * width // 8)."""
+    planes = []
+    shift = 0
+    for plane_bits in PLANES[bits]:
+        values = codes >> shift & (2**plane_bits - 1)
+        if plane_bits == 1:
+            planes.append(np.packbits(values, axis=-1, bitorder="little"))
+        else:
+            # byte j holds codes j, j + width/n, j + 2 width/n, ... from its lowest bits up, n codes a byte
+            groups = np.split(values, 8 // plane_bits, axis=-1)
+            planes.append(sum((group << plane_bits * i for i, group in enumerate(groups)), np.zeros_like(groups[0])))
+        shift += plane_bits
+    return np.concatenate(planes, axis=-1).astype(np.uint8)
+
+
+def unpack(planes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Planes uint8 (..., bits * width // 8) to codes uint8 (..., width)."""
+    width = planes.shape[-1] * 8 // bits
+    codes = np.zeros((*planes.shape[:-1], width), dtype=np.uint8)
+    shift = start = 0
+    for plane_bits in PLANES[bits]:
+        plane = planes[..., start : start + plane_bits * width // 8]
+        if plane_bits == 1:
+            values = np.unpackbits(plane, axis=-1, bitorder="little")
+        else:
+            groups = [plane >> plane_bits * i & (2**plane_bits - 1) for i in range(8 // plane_bits)]
+            values = np.concatenate(groups, axis=-1)
+        codes |= values << shift
+        start += plane.shape[-1]
+        shift += plane_bits
+    return codes
