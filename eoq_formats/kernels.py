@@ -1,0 +1,201 @@
+"""Numba kernels of the EOQ types: the same bytes as `eoq_formats.reference`, on all cores.
+
+Rows are independent, so the result does not depend on the number of threads. Floating-point contraction and
+reordering stay off (numba's default): each sum is added in the order that docs/format.md fixes.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from eoq_formats.block_kernels import (
+    STATUS_NON_FINITE,
+    STATUS_OK,
+    STATUS_SCALE_OVERFLOW,
+    dequantize_block,
+    dot_block,
+    quantize_activation_block,
+    quantize_block,
+)
+from eoq_formats.codebooks import codebook
+from eoq_formats.packing import PLANES
+from eoq_formats.rotation import signs
+from eoq_formats.types import ActivationType, WeightType
+
+__all__ = [
+    "STATUS_NON_FINITE",
+    "STATUS_OK",
+    "STATUS_SCALE_OVERFLOW",
+    "QuantizedRows",
+    "dequantize",
+    "integer_dots",
+    "quantize",
+    "quantize_activations",
+    "set_threads",
+]
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class QuantizedRows:
+    """Packed rows and what rounding did to them.
+
+    data   uint8 (rows, row bytes)
+    signal float64 (rows,), sum of the squared weights
+    error  float64 (rows,), sum of the squared differences between packed and given weights
+    status int32 (rows,), STATUS_OK, STATUS_NON_FINITE (a NaN or infinity: the row's data is void) or
+           STATUS_SCALE_OVERFLOW (a block needs a larger scale than fp16 has: it is clipped)
+    """
+
+    data: Bytes
+    signal: NDArray[np.float64]
+    error: NDArray[np.float64]
+    status: NDArray[np.int32]
+
+
+def set_threads(count: int) -> None:
+    """Use `count` threads from now on (at most the number of cores that numba found)."""
+    numba.set_num_threads(max(1, min(count, numba.config.NUMBA_NUM_THREADS)))
+
+
+@lru_cache(maxsize=None)
+def _tables(t: WeightType) -> tuple[Any, ...]:
+    """Constant tables of a type, in the order in which the block kernels take them."""
+    book = codebook(t.bits)
+    return (
+        np.int64(t.bits),
+        np.int64(PLANES[t.bits][0]),
+        signs(t.width).astype(np.float32),
+        book.levels.copy(),
+        book.code_of_doubled,
+        np.float64(book.factor),
+    )
+
+
+def quantize(x: Floats, t: WeightType) -> QuantizedRows:
+    """Round weights float32 (rows, n) to nearest; n is a multiple of t.width."""
+    x = np.ascontiguousarray(x, dtype=np.float32)
+    rows, n = x.shape
+    data = np.empty((rows, t.row_bytes(n)), dtype=np.uint8)
+    signal, error = np.zeros(rows), np.zeros(rows)
+    status = np.zeros(rows, dtype=np.int32)
+    _quantize_rows(x, t.block_bytes, *_tables(t), data, signal, error, status)
+    return QuantizedRows(data, signal, error, status)
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _quantize_rows(x, block_bytes, bits, low_bits, sign, levels, code_of, factor, data, signal, error, status):  # type: ignore[no-untyped-def]
+    rows, n = x.shape
+    width = sign.shape[0]
+    for row in numba.prange(rows):
+        v = np.empty(width, dtype=np.float32)
+        codes = np.empty(width, dtype=np.uint8)
+        scratch = np.empty(width, dtype=np.float64)
+        for block in range(n // width):
+            outcome, energy, squared_error = quantize_block(
+                x[row, block * width : (block + 1) * width],
+                bits,
+                low_bits,
+                sign,
+                levels,
+                code_of,
+                factor,
+                v,
+                codes,
+                scratch,
+                data[row, block * block_bytes : (block + 1) * block_bytes],
+            )
+            signal[row] += energy
+            error[row] += squared_error
+            if outcome != STATUS_OK and status[row] != STATUS_NON_FINITE:
+                status[row] = outcome
+
+
+def dequantize(data: Bytes, t: WeightType) -> Floats:
+    """Packed rows uint8 (rows, row bytes) to weights float32 (rows, n)."""
+    data = np.ascontiguousarray(data, dtype=np.uint8)
+    rows, size = data.shape
+    if size % t.block_bytes:
+        raise ValueError(f"{t.name} rows are multiples of {t.block_bytes} bytes, not {size}")
+    out = np.empty((rows, size // t.block_bytes * t.width), dtype=np.float32)
+    bits, low_bits, sign, levels, _, _ = _tables(t)
+    _dequantize_rows(data, t.block_bytes, bits, low_bits, sign, levels, out)
+    return out
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _dequantize_rows(data, block_bytes, bits, low_bits, sign, levels, out):  # type: ignore[no-untyped-def]
+    width = sign.shape[0]
+    for row in numba.prange(data.shape[0]):
+        v = np.empty(width, dtype=np.int32)
+        for block in range(data.shape[1] // block_bytes):
+            dequantize_block(
+                data[row, block * block_bytes : (block + 1) * block_bytes],
+                bits,
+                low_bits,
+                sign,
+                levels,
+                v,
+                out[row, block * width : (block + 1) * width],
+            )
+
+
+def quantize_activations(x: Floats, t: ActivationType) -> Bytes:
+    """Rotate and round activations float32 (rows, n) to packed rows uint8 (rows, n // t.width * t.block_bytes)."""
+    x = np.ascontiguousarray(x, dtype=np.float32)
+    rows, n = x.shape
+    if n % t.width:
+        raise ValueError(f"{t.name} needs rows of a multiple of {t.width} values, not {n}")
+    out = np.empty((rows, n // t.width * t.block_bytes), dtype=np.uint8)
+    _quantize_activation_rows(x, signs(t.width).astype(np.float32), t.block_bytes, out)
+    return out
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _quantize_activation_rows(x, sign, block_bytes, out):  # type: ignore[no-untyped-def]
+    width = sign.shape[0]
+    for row in numba.prange(x.shape[0]):
+        v = np.empty(width, dtype=np.float32)
+        for block in range(x.shape[1] // width):
+            quantize_activation_block(
+                x[row, block * width : (block + 1) * width],
+                sign,
+                v,
+                out[row, block * block_bytes : (block + 1) * block_bytes],
+            )
+
+
+def integer_dots(weights: Bytes, activations: Bytes, t: WeightType) -> NDArray[np.int32]:
+    """Integer sums int32 (rows, blocks) of levels times rotated int8 activations.
+
+    weights uint8 (rows, row bytes) of type t; activations uint8 (rows, row bytes) of type t.activation.
+    """
+    weights = np.ascontiguousarray(weights, dtype=np.uint8)
+    activations = np.ascontiguousarray(activations, dtype=np.uint8)
+    blocks = weights.shape[1] // t.block_bytes
+    if activations.shape != (weights.shape[0], blocks * t.activation.block_bytes):
+        raise ValueError(f"activations of shape {activations.shape} do not match weights of shape {weights.shape}")
+    out = np.empty((weights.shape[0], blocks), dtype=np.int32)
+    bits, low_bits, sign, levels, _, _ = _tables(t)
+    _integer_dot_rows(weights, activations, t.block_bytes, t.activation.block_bytes, bits, low_bits, levels, t.width, out)
+    return out
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _integer_dot_rows(weights, activations, block_bytes, activation_bytes, bits, low_bits, levels, width, out):  # type: ignore[no-untyped-def]
+    for row in numba.prange(weights.shape[0]):
+        for block in range(out.shape[1]):
+            out[row, block] = dot_block(
+                weights[row, block * block_bytes : (block + 1) * block_bytes],
+                activations[row, block * activation_bytes : (block + 1) * activation_bytes],
+                bits,
+                low_bits,
+                levels,
+                width,
+            )
