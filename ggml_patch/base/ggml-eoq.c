@@ -1,0 +1,234 @@
+// Portable reference of the EOQ weight types. Section numbers refer to docs/format.md.
+//
+// Bytes must not depend on the compiler. Where a product feeds an addition it is exact (float by float in double,
+// level by power-of-two multiple of an fp16 number in float), so that contraction to FMA changes nothing; no sum is
+// reordered without -ffast-math, which ggml does not use.
+
+#include "ggml-eoq.h"
+
+#include "eoq-format.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#define EOQ_MAX_WIDTH       128
+#define EOQ_INPUT_LIMIT     0x1p100f
+#define EOQ_MAX_SCALE       65504.0f
+#define EOQ_GRID_TOLERANCE  0x1p-20f
+
+// what distinguishes the ten types
+typedef struct {
+    int             bits;
+    int             width;
+    const int8_t  * levels;
+    const uint8_t * code_of;  // by floor(2 * value in level units) + 256
+    double          factor;   // level units per standard deviation
+} eoq_type;
+
+// a non-negative scale: to float, saturated, to fp16, each to nearest even
+static inline uint16_t eoq_scale_to_fp16(double scale) {
+    const float narrow = (float) scale;
+    const float x      = narrow < EOQ_MAX_SCALE ? narrow : EOQ_MAX_SCALE;
+    if (x < 0x1p-14f) {
+        return (uint16_t) rintf(x * 0x1p24f);
+    }
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof(bits));
+    bits += 0xFFF + (bits >> 13 & 1);
+    return (uint16_t) ((bits >> 13) - ((127 - 15) << 10));
+}
+
+static inline bool eoq_sign_is_negative(int i) {
+    return eoq_sign_words[i / 32] >> (i % 32) & 1;
+}
+
+// Walsh-Hadamard transform in natural order, unnormalised, butterflies of stride 1, 2, 4, ... (section 3)
+#define EOQ_DEFINE_TRANSFORM(name, type)                                 \
+    static inline void name(type * v, int width) {                       \
+        for (int stride = 1; stride < width; stride *= 2) {              \
+            for (int start = 0; start < width; start += 2 * stride) {    \
+                for (int i = start; i < start + stride; ++i) {           \
+                    const type low  = v[i];                              \
+                    const type high = v[i + stride];                     \
+                    v[i]            = (type) (low + high);               \
+                    v[i + stride]   = (type) (low - high);               \
+                }                                                        \
+            }                                                            \
+        }                                                                \
+    }
+EOQ_DEFINE_TRANSFORM(eoq_transform_f32, float)
+EOQ_DEFINE_TRANSFORM(eoq_transform_i16, int16_t)
+
+// upper half onto lower half until one value is left; the order is part of the format
+static inline double eoq_sum_by_halves(double * x, int n) {
+    for (n /= 2; n > 0; n /= 2) {
+        for (int i = 0; i < n; ++i) {
+            x[i] += x[i + n];
+        }
+    }
+    return x[0];
+}
+
+static inline int eoq_nearest_code(const eoq_type * t, float v, float inverse) {
+    float r = v * inverse;
+    r       = r < -128.0f ? -128.0f : r;
+    r       = r > 127.5f ? 127.5f : r;
+    return t->code_of[(int) floorf(2.0f * r) + 256];
+}
+
+static inline float eoq_unit(const eoq_type * t, uint16_t d) {
+    return eoq_scale_to_float(d) * ((float) t->width * EOQ_LEVEL_UNIT);
+}
+
+static inline void eoq_nearest_codes(const eoq_type * t, const float * v, uint16_t d, uint8_t * codes) {
+    const float inverse = 1.0f / eoq_unit(t, d);
+    for (int i = 0; i < t->width; ++i) {
+        codes[i] = (uint8_t) eoq_nearest_code(t, v[i], inverse);
+    }
+}
+
+// section 5.3: scale from the RMS, then refitted to the codes
+static inline uint16_t eoq_fit(const eoq_type * t, const float * v, uint8_t * codes) {
+    const double to_rotated = t->width * (double) EOQ_LEVEL_UNIT;
+    double       terms[EOQ_MAX_WIDTH];
+    for (int i = 0; i < t->width; ++i) {
+        terms[i] = (double) v[i] * (double) v[i];
+    }
+    uint16_t d = eoq_scale_to_fp16(sqrt(eoq_sum_by_halves(terms, t->width) / t->width) / t->factor / to_rotated);
+    for (int refit = 0; d != 0; ++refit) {
+        eoq_nearest_codes(t, v, d, codes);
+        if (refit == EOQ_REFITS) {
+            break;
+        }
+        int32_t squares = 0;
+        for (int i = 0; i < t->width; ++i) {
+            const int8_t level = t->levels[codes[i]];
+            squares += level * level;
+            terms[i] = (double) v[i] * (double) level;
+        }
+        d = eoq_scale_to_fp16(eoq_sum_by_halves(terms, t->width) / (double) squares / to_rotated);
+    }
+    return d;
+}
+
+// section 5.4: is the block some scale times levels already? Returns the scale, 0 if not
+static inline uint16_t eoq_grid(const eoq_type * t, const float * v, float largest, uint8_t * codes) {
+    const double to_rotated = t->width * (double) EOQ_LEVEL_UNIT;
+    const int    n_levels   = 1 << t->bits;
+    uint8_t      found[EOQ_MAX_WIDTH];
+    for (int top = n_levels - 1; top >= n_levels / 2; --top) {
+        const uint16_t d = eoq_scale_to_fp16((double) largest / (double) t->levels[top] / to_rotated);
+        if (d == 0) {
+            continue;
+        }
+        const float unit    = eoq_unit(t, d);
+        const float inverse = 1.0f / unit;
+        int         i       = 0;
+        for (; i < t->width; ++i) {
+            found[i] = (uint8_t) eoq_nearest_code(t, v[i], inverse);
+            if (fabsf(v[i] - (float) t->levels[found[i]] * unit) > EOQ_GRID_TOLERANCE * largest) {
+                break;
+            }
+        }
+        if (i == t->width) {
+            memcpy(codes, found, (size_t) t->width);
+            return d;
+        }
+    }
+    return 0;
+}
+
+// section 2: a 4-bit or 2-bit plane, then a 1-bit plane for every bit that remains
+static inline void eoq_pack(const eoq_type * t, const uint8_t * codes, uint8_t * qs) {
+    const int low_bits  = t->bits < 4 ? 2 : 4;
+    const int low_bytes = low_bits * t->width / 8;
+    memset(qs, 0, (size_t) (t->bits * t->width / 8));
+    for (int i = 0; i < t->width; ++i) {
+        qs[i % low_bytes] |= (uint8_t) ((codes[i] & ((1 << low_bits) - 1)) << (low_bits * (i / low_bytes)));
+        for (int bit = low_bits; bit < t->bits; ++bit) {
+            qs[low_bytes + (bit - low_bits) * t->width / 8 + i / 8] |= (uint8_t) ((codes[i] >> bit & 1) << (i % 8));
+        }
+    }
+}
+
+static inline int eoq_code(const eoq_type * t, const uint8_t * qs, int i) {
+    const int low_bits  = t->bits < 4 ? 2 : 4;
+    const int low_bytes = low_bits * t->width / 8;
+    int       code      = qs[i % low_bytes] >> (low_bits * (i / low_bytes)) & ((1 << low_bits) - 1);
+    for (int bit = low_bits; bit < t->bits; ++bit) {
+        code |= (qs[low_bytes + (bit - low_bits) * t->width / 8 + i / 8] >> (i % 8) & 1) << bit;
+    }
+    return code;
+}
+
+static inline uint16_t eoq_quantize_block(const eoq_type * t, const float * x, uint8_t * qs) {
+    float   v[EOQ_MAX_WIDTH];
+    uint8_t codes[EOQ_MAX_WIDTH];
+    for (int i = 0; i < t->width; ++i) {
+        float clamped = x[i] < -EOQ_INPUT_LIMIT ? -EOQ_INPUT_LIMIT : x[i];
+        clamped       = clamped > EOQ_INPUT_LIMIT ? EOQ_INPUT_LIMIT : clamped;
+        v[i]          = eoq_sign_is_negative(i) ? -clamped : clamped;
+    }
+    eoq_transform_f32(v, t->width);
+
+    float largest = 0.0f;
+    for (int i = 0; i < t->width; ++i) {
+        largest = fabsf(v[i]) > largest ? fabsf(v[i]) : largest;
+    }
+    uint16_t d = eoq_grid(t, v, largest, codes);
+    if (d == 0) {
+        d = eoq_fit(t, v, codes);
+        if (d == 0) {
+            memset(qs, 0, (size_t) (t->bits * t->width / 8));
+            return 0;
+        }
+        // of several exact descriptions of the same weights, keep the one that eoq_grid finds first
+        const float unit = eoq_unit(t, d);
+        largest          = 0.0f;
+        for (int i = 0; i < t->width; ++i) {
+            v[i]    = (float) t->levels[codes[i]] * unit;
+            largest = fabsf(v[i]) > largest ? fabsf(v[i]) : largest;
+        }
+        const uint16_t canonical = eoq_grid(t, v, largest, codes);
+        d                        = canonical != 0 ? canonical : d;
+    }
+    eoq_pack(t, codes, qs);
+    return d;
+}
+
+static inline void eoq_dequantize_block(const eoq_type * t, uint16_t d, const uint8_t * qs, float * y) {
+    int16_t v[EOQ_MAX_WIDTH];
+    for (int i = 0; i < t->width; ++i) {
+        v[i] = t->levels[eoq_code(t, qs, i)];
+    }
+    eoq_transform_i16(v, t->width);
+    const float scale = eoq_scale_to_float(d) * EOQ_LEVEL_UNIT;
+    for (int i = 0; i < t->width; ++i) {
+        y[i] = (float) (eoq_sign_is_negative(i) ? -v[i] : v[i]) * scale;
+    }
+}
+
+// the type is a constant in each instance, so that the compiler unrolls and folds
+#define EOQ_DEFINE_TYPE(T, t, nbits, nwidth, A, a)                                                                \
+    static const eoq_type eoq_type_##t = { nbits, nwidth, eoq##nbits##_levels, eoq##nbits##_code_of,              \
+                                           EOQ##nbits##_FACTOR };                                                 \
+    void quantize_row_##t##_ref(const float * GGML_RESTRICT x, block_##t * GGML_RESTRICT y, int64_t k) {          \
+        assert(k % (nwidth) == 0);                                                                                \
+        for (int64_t i = 0; i < k / (nwidth); ++i) {                                                              \
+            y[i].d = eoq_quantize_block(&eoq_type_##t, x + i * (nwidth), y[i].qs);                                \
+        }                                                                                                         \
+    }                                                                                                             \
+    void dequantize_row_##t(const block_##t * GGML_RESTRICT x, float * GGML_RESTRICT y, int64_t k) {              \
+        assert(k % (nwidth) == 0);                                                                                \
+        for (int64_t i = 0; i < k / (nwidth); ++i) {                                                              \
+            eoq_dequantize_block(&eoq_type_##t, x[i].d, x[i].qs, y + i * (nwidth));                               \
+        }                                                                                                         \
+    }                                                                                                             \
+    size_t quantize_##t(const float * GGML_RESTRICT src, void * GGML_RESTRICT dst, int64_t nrows,                 \
+                        int64_t n_per_row, const float * imatrix) {                                               \
+        (void) imatrix; /* an orthogonal rotation mixes the columns: importance needs error feedback */           \
+        quantize_row_##t##_ref(src, (block_##t *) dst, nrows * n_per_row);                                        \
+        return (size_t) (nrows * n_per_row / (nwidth)) * sizeof(block_##t);                                       \
+    }
+GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE_TYPE)
