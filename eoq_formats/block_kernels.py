@@ -111,10 +111,10 @@ def _fit(v, energy, levels, code_of, factor, codes, scratch):  # type: ignore[no
         return d
     _nearest_codes(v, fp16_value(d) * np.float32(to_rotated), code_of, codes)
     for _ in range(REFITS):
-        squares = 0
+        squares = np.int64(0)
         for i in range(width):
-            level = levels[codes[i]]
-            squares += np.int32(level) * np.int32(level)
+            level = np.int64(levels[codes[i]])
+            squares += level * level
             scratch[i] = np.float64(v[i]) * np.float64(level)
         d = fp16_bits(_sum_by_halves(scratch) / np.float64(squares) / to_rotated)
         if d == 0:

@@ -1,6 +1,6 @@
 """Writes ggml_patch/eoq-format.h: the constants and tables of the format, for C, CUDA and Metal.
 
-    python -m eoq_formats.c_header ggml_patch/eoq-format.h
+python -m eoq_formats.c_header ggml_patch/eoq-format.h
 """
 
 import sys

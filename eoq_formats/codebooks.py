@@ -6,7 +6,7 @@ The tables are computed here and nowhere else: `eoq_formats.c_header` writes the
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,8 @@ def _density(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _cumulative(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * (1 + _erf(x / math.sqrt(2)))
+    result: NDArray[np.float64] = 0.5 * (1 + _erf(x / math.sqrt(2)))
+    return result
 
 
 def _cells(levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -131,7 +132,7 @@ def _best_factor(table: NDArray[np.float64], start: float) -> tuple[float, float
     return factor, best
 
 
-@lru_cache(maxsize=None)
+@cache
 def codebook(bits: int) -> Codebook:
     """The codebook of `bits` (2 to 6) bits.
 

@@ -5,8 +5,8 @@ reordering stay off (numba's default): each sum is added in the order that docs/
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cache
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -64,17 +64,27 @@ def set_threads(count: int) -> None:
     numba.set_num_threads(max(1, min(count, numba.config.NUMBA_NUM_THREADS)))
 
 
-@lru_cache(maxsize=None)
-def _tables(t: WeightType) -> tuple[Any, ...]:
-    """Constant tables of a type, in the order in which the block kernels take them."""
+class _Tables(NamedTuple):
+    """Constants of a type, in the order in which the block kernels take them."""
+
+    bits: int
+    low_bits: int
+    sign: Floats
+    levels: NDArray[np.int8]
+    code_of: Bytes
+    factor: float
+
+
+@cache
+def _tables(t: WeightType) -> _Tables:
     book = codebook(t.bits)
-    return (
-        np.int64(t.bits),
-        np.int64(PLANES[t.bits][0]),
-        signs(t.width).astype(np.float32),
-        book.levels.copy(),
-        book.code_of_doubled,
-        np.float64(book.factor),
+    return _Tables(
+        bits=t.bits,
+        low_bits=PLANES[t.bits][0],
+        sign=signs(t.width).astype(np.float32),
+        levels=book.levels,
+        code_of=book.code_of_doubled,
+        factor=book.factor,
     )
 
 
@@ -124,8 +134,8 @@ def dequantize(data: Bytes, t: WeightType) -> Floats:
     if size % t.block_bytes:
         raise ValueError(f"{t.name} rows are multiples of {t.block_bytes} bytes, not {size}")
     out = np.empty((rows, size // t.block_bytes * t.width), dtype=np.float32)
-    bits, low_bits, sign, levels, _, _ = _tables(t)
-    _dequantize_rows(data, t.block_bytes, bits, low_bits, sign, levels, out)
+    tables = _tables(t)
+    _dequantize_rows(data, t.block_bytes, tables.bits, tables.low_bits, tables.sign, tables.levels, out)
     return out
 
 
@@ -182,8 +192,9 @@ def integer_dots(weights: Bytes, activations: Bytes, t: WeightType) -> NDArray[n
     if activations.shape != (weights.shape[0], blocks * t.activation.block_bytes):
         raise ValueError(f"activations of shape {activations.shape} do not match weights of shape {weights.shape}")
     out = np.empty((weights.shape[0], blocks), dtype=np.int32)
-    bits, low_bits, sign, levels, _, _ = _tables(t)
-    _integer_dot_rows(weights, activations, t.block_bytes, t.activation.block_bytes, bits, low_bits, levels, t.width, out)
+    tables = _tables(t)
+    sizes = t.block_bytes, t.activation.block_bytes
+    _integer_dot_rows(weights, activations, *sizes, tables.bits, tables.low_bits, tables.levels, t.width, out)
     return out
 
 

@@ -17,8 +17,9 @@ def pack(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
             planes.append(np.packbits(values, axis=-1, bitorder="little"))
         else:
             # byte j holds codes j, j + width/n, j + 2 width/n, ... from its lowest bits up, n codes a byte
-            groups = np.split(values, 8 // plane_bits, axis=-1)
-            planes.append(sum((group << plane_bits * i for i, group in enumerate(groups)), np.zeros_like(groups[0])))
+            groups = values.reshape(*values.shape[:-1], 8 // plane_bits, -1)
+            shifts = np.arange(0, 8, plane_bits, dtype=np.uint8)[:, None]
+            planes.append(np.bitwise_or.reduce(groups << shifts, axis=-2))
         shift += plane_bits
     return np.concatenate(planes, axis=-1).astype(np.uint8)
 

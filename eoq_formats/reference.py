@@ -153,16 +153,15 @@ def quantize_activations(x: NDArray[np.float32], t: ActivationType) -> NDArray[n
     return np.concatenate(parts, axis=1).reshape(rows, -1)
 
 
-def integer_dots(
-    weights: NDArray[np.uint8], activations: NDArray[np.uint8], t: WeightType
-) -> NDArray[np.int32]:
+def integer_dots(weights: NDArray[np.uint8], activations: NDArray[np.uint8], t: WeightType) -> NDArray[np.int32]:
     """Integer sums int32 (blocks,) of levels times rotated int8 activations, block by block. (Section 7)
 
     Both arguments are packed rows of the same number of weights.
     """
     _, levels = scales_and_levels(weights, t)
     q = activations.reshape(-1, t.activation.block_bytes)[:, 8:].view(np.int8)
-    return np.einsum("ij,ij->i", levels.astype(np.int32), q.astype(np.int32))
+    sums: NDArray[np.int32] = np.multiply(levels, q, dtype=np.int32).sum(axis=1, dtype=np.int32)
+    return sums
 
 
 def dot(weights: NDArray[np.uint8], activations: NDArray[np.uint8], t: WeightType) -> np.float32:
@@ -170,8 +169,8 @@ def dot(weights: NDArray[np.uint8], activations: NDArray[np.uint8], t: WeightTyp
     d, _ = scales_and_levels(weights, t)
     scale = activations.reshape(-1, t.activation.block_bytes)[:, :4].copy().view("<f4")[:, 0]
     total = np.float32(0)
-    for term in d.astype(np.float32) * np.float32(LEVEL_UNIT) * scale * integer_dots(weights, activations, t).astype(
-        np.float32
+    for term in (
+        d.astype(np.float32) * np.float32(LEVEL_UNIT) * scale * integer_dots(weights, activations, t).astype(np.float32)
     ):
         total += term
     return total

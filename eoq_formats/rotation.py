@@ -1,15 +1,18 @@
 """The rotation of a block: a fixed pattern of signs, then the unnormalised Walsh-Hadamard transform."""
 
-from functools import lru_cache
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Number = TypeVar("Number", bound=np.number[Any])
 
 SIGN_WORDS: tuple[int, ...] = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
 """The first 128 fractional bits of pi. Bit i % 32 (from the lowest up) of word i // 32 set: sign i is -1."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def signs(width: int) -> NDArray[np.int8]:
     """int8 (width,), each 1 or -1: the diagonal D. The 64-wide pattern is the first half of the 128-wide one."""
     bits = [SIGN_WORDS[i // 32] >> (i % 32) & 1 for i in range(width)]
@@ -18,7 +21,7 @@ def signs(width: int) -> NDArray[np.int8]:
     return pattern
 
 
-def walsh_hadamard(x: NDArray) -> NDArray:
+def walsh_hadamard(x: NDArray[Number]) -> NDArray[Number]:
     """Unnormalised transform in natural (Sylvester) order over the last axis, whose length is a power of two.
 
     Butterflies of stride 1, 2, 4, ... in the dtype of `x`: the order is part of the format where x is float32.
@@ -40,4 +43,4 @@ def rotate(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def unrotate_levels(levels: NDArray[np.int8]) -> NDArray[np.int32]:
     """D F(levels) of int8 blocks (..., width), exact integers of magnitude at most 128 * 127."""
-    return signs(levels.shape[-1]) * walsh_hadamard(levels.astype(np.int32))
+    return np.multiply(signs(levels.shape[-1]), walsh_hadamard(levels.astype(np.int32)), dtype=np.int32)
