@@ -6,22 +6,21 @@
 
 #include "ggml-eoq.h"
 
-#include "eoq-format.h"
+#include "eoq-block.h"
 
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
-#define EOQ_MAX_WIDTH       128
-#define EOQ_INPUT_LIMIT     0x1p100f
-#define EOQ_MAX_SCALE       65504.0f
-#define EOQ_GRID_TOLERANCE  0x1p-20f
+#define EOQ_INPUT_LIMIT    0x1p100f
+#define EOQ_MAX_SCALE      65504.0f
+#define EOQ_GRID_TOLERANCE 0x1p-20f
 
 // what distinguishes the ten types
 typedef struct {
     int             bits;
     int             width;
-    const int8_t  * levels;
+    const int8_t *  levels;
     const uint8_t * code_of;  // by floor(2 * value in level units) + 256
     double          factor;   // level units per standard deviation
 } eoq_type;
@@ -38,27 +37,6 @@ static inline uint16_t eoq_scale_to_fp16(double scale) {
     bits += 0xFFF + (bits >> 13 & 1);
     return (uint16_t) ((bits >> 13) - ((127 - 15) << 10));
 }
-
-static inline bool eoq_sign_is_negative(int i) {
-    return eoq_sign_words[i / 32] >> (i % 32) & 1;
-}
-
-// Walsh-Hadamard transform in natural order, unnormalised, butterflies of stride 1, 2, 4, ... (section 3)
-#define EOQ_DEFINE_TRANSFORM(name, type)                                 \
-    static inline void name(type * v, int width) {                       \
-        for (int stride = 1; stride < width; stride *= 2) {              \
-            for (int start = 0; start < width; start += 2 * stride) {    \
-                for (int i = start; i < start + stride; ++i) {           \
-                    const type low  = v[i];                              \
-                    const type high = v[i + stride];                     \
-                    v[i]            = (type) (low + high);               \
-                    v[i + stride]   = (type) (low - high);               \
-                }                                                        \
-            }                                                            \
-        }                                                                \
-    }
-EOQ_DEFINE_TRANSFORM(eoq_transform_f32, float)
-EOQ_DEFINE_TRANSFORM(eoq_transform_i16, int16_t)
 
 // upper half onto lower half until one value is left; the order is part of the format
 static inline double eoq_sum_by_halves(double * x, int n) {
@@ -91,7 +69,7 @@ static inline void eoq_nearest_codes(const eoq_type * t, const float * v, uint16
 // section 5.3: scale from the RMS, then refitted to the codes
 static inline uint16_t eoq_fit(const eoq_type * t, const float * v, uint8_t * codes) {
     const double to_rotated = t->width * (double) EOQ_LEVEL_UNIT;
-    double       terms[EOQ_MAX_WIDTH];
+    double       terms[QK_EOQ];
     for (int i = 0; i < t->width; ++i) {
         terms[i] = (double) v[i] * (double) v[i];
     }
@@ -116,7 +94,7 @@ static inline uint16_t eoq_fit(const eoq_type * t, const float * v, uint8_t * co
 static inline uint16_t eoq_grid(const eoq_type * t, const float * v, float largest, uint8_t * codes) {
     const double to_rotated = t->width * (double) EOQ_LEVEL_UNIT;
     const int    n_levels   = 1 << t->bits;
-    uint8_t      found[EOQ_MAX_WIDTH];
+    uint8_t      found[QK_EOQ];
     for (int top = n_levels - 1; top >= n_levels / 2; --top) {
         const uint16_t d = eoq_scale_to_fp16((double) largest / (double) t->levels[top] / to_rotated);
         if (d == 0) {
@@ -141,7 +119,7 @@ static inline uint16_t eoq_grid(const eoq_type * t, const float * v, float large
 
 // section 2: a 4-bit or 2-bit plane, then a 1-bit plane for every bit that remains
 static inline void eoq_pack(const eoq_type * t, const uint8_t * codes, uint8_t * qs) {
-    const int low_bits  = t->bits < 4 ? 2 : 4;
+    const int low_bits  = eoq_low_plane_bits(t->bits);
     const int low_bytes = low_bits * t->width / 8;
     memset(qs, 0, (size_t) (t->bits * t->width / 8));
     for (int i = 0; i < t->width; ++i) {
@@ -152,19 +130,9 @@ static inline void eoq_pack(const eoq_type * t, const uint8_t * codes, uint8_t *
     }
 }
 
-static inline int eoq_code(const eoq_type * t, const uint8_t * qs, int i) {
-    const int low_bits  = t->bits < 4 ? 2 : 4;
-    const int low_bytes = low_bits * t->width / 8;
-    int       code      = qs[i % low_bytes] >> (low_bits * (i / low_bytes)) & ((1 << low_bits) - 1);
-    for (int bit = low_bits; bit < t->bits; ++bit) {
-        code |= (qs[low_bytes + (bit - low_bits) * t->width / 8 + i / 8] >> (i % 8) & 1) << bit;
-    }
-    return code;
-}
-
 static inline uint16_t eoq_quantize_block(const eoq_type * t, const float * x, uint8_t * qs) {
-    float   v[EOQ_MAX_WIDTH];
-    uint8_t codes[EOQ_MAX_WIDTH];
+    float   v[QK_EOQ];
+    uint8_t codes[QK_EOQ];
     for (int i = 0; i < t->width; ++i) {
         float clamped = x[i] < -EOQ_INPUT_LIMIT ? -EOQ_INPUT_LIMIT : x[i];
         clamped       = clamped > EOQ_INPUT_LIMIT ? EOQ_INPUT_LIMIT : clamped;
@@ -198,9 +166,9 @@ static inline uint16_t eoq_quantize_block(const eoq_type * t, const float * x, u
 }
 
 static inline void eoq_dequantize_block(const eoq_type * t, uint16_t d, const uint8_t * qs, float * y) {
-    int16_t v[EOQ_MAX_WIDTH];
+    int16_t v[QK_EOQ];
     for (int i = 0; i < t->width; ++i) {
-        v[i] = t->levels[eoq_code(t, qs, i)];
+        v[i] = t->levels[eoq_code(qs, i, t->bits, t->width)];
     }
     eoq_transform_i16(v, t->width);
     const float scale = eoq_scale_to_float(d) * EOQ_LEVEL_UNIT;
@@ -210,25 +178,25 @@ static inline void eoq_dequantize_block(const eoq_type * t, uint16_t d, const ui
 }
 
 // the type is a constant in each instance, so that the compiler unrolls and folds
-#define EOQ_DEFINE_TYPE(T, t, nbits, nwidth, A, a)                                                                \
-    static const eoq_type eoq_type_##t = { nbits, nwidth, eoq##nbits##_levels, eoq##nbits##_code_of,              \
-                                           EOQ##nbits##_FACTOR };                                                 \
-    void quantize_row_##t##_ref(const float * GGML_RESTRICT x, block_##t * GGML_RESTRICT y, int64_t k) {          \
-        assert(k % (nwidth) == 0);                                                                                \
-        for (int64_t i = 0; i < k / (nwidth); ++i) {                                                              \
-            y[i].d = eoq_quantize_block(&eoq_type_##t, x + i * (nwidth), y[i].qs);                                \
-        }                                                                                                         \
-    }                                                                                                             \
-    void dequantize_row_##t(const block_##t * GGML_RESTRICT x, float * GGML_RESTRICT y, int64_t k) {              \
-        assert(k % (nwidth) == 0);                                                                                \
-        for (int64_t i = 0; i < k / (nwidth); ++i) {                                                              \
-            eoq_dequantize_block(&eoq_type_##t, x[i].d, x[i].qs, y + i * (nwidth));                               \
-        }                                                                                                         \
-    }                                                                                                             \
-    size_t quantize_##t(const float * GGML_RESTRICT src, void * GGML_RESTRICT dst, int64_t nrows,                 \
-                        int64_t n_per_row, const float * imatrix) {                                               \
-        (void) imatrix; /* an orthogonal rotation mixes the columns: importance needs error feedback */           \
-        quantize_row_##t##_ref(src, (block_##t *) dst, nrows * n_per_row);                                        \
-        return (size_t) (nrows * n_per_row / (nwidth)) * sizeof(block_##t);                                       \
+#define EOQ_DEFINE_TYPE(T, t, nbits, nwidth, A, a)                                                                   \
+    static const eoq_type eoq_type_##t = { nbits, nwidth, eoq##nbits##_levels, eoq##nbits##_code_of,                 \
+                                           EOQ##nbits##_FACTOR };                                                    \
+    void quantize_row_##t##_ref(const float * GGML_RESTRICT x, block_##t * GGML_RESTRICT y, int64_t k) {             \
+        assert(k % (nwidth) == 0);                                                                                   \
+        for (int64_t i = 0; i < k / (nwidth); ++i) {                                                                 \
+            y[i].d = eoq_quantize_block(&eoq_type_##t, x + i * (nwidth), y[i].qs);                                   \
+        }                                                                                                            \
+    }                                                                                                                \
+    void dequantize_row_##t(const block_##t * GGML_RESTRICT x, float * GGML_RESTRICT y, int64_t k) {                 \
+        assert(k % (nwidth) == 0);                                                                                   \
+        for (int64_t i = 0; i < k / (nwidth); ++i) {                                                                 \
+            eoq_dequantize_block(&eoq_type_##t, x[i].d, x[i].qs, y + i * (nwidth));                                  \
+        }                                                                                                            \
+    }                                                                                                                \
+    size_t quantize_##t(const float * GGML_RESTRICT src, void * GGML_RESTRICT dst, int64_t nrows, int64_t n_per_row, \
+                        const float * imatrix) {                                                                     \
+        (void) imatrix; /* an orthogonal rotation mixes the columns: importance needs error feedback */              \
+        quantize_row_##t##_ref(src, (block_##t *) dst, nrows * n_per_row);                                           \
+        return (size_t) (nrows * n_per_row / (nwidth)) * sizeof(block_##t);                                          \
     }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE_TYPE)

@@ -17,8 +17,10 @@
 #    include "ggml.h"
 #endif
 
+// clang-format off
+
 // X(TYPE, name, bits, width, ACTIVATION_TYPE, activation_name): the ten weight types, once
-#define GGML_EOQ_WEIGHT_TYPES(X)              \
+#define GGML_EOQ_WEIGHT_TYPES(X)                      \
     X(EOQ2,    eoq2,    2, 128, Q8_EOQ,    q8_eoq)    \
     X(EOQ3,    eoq3,    3, 128, Q8_EOQ,    q8_eoq)    \
     X(EOQ4,    eoq4,    4, 128, Q8_EOQ,    q8_eoq)    \
@@ -35,24 +37,26 @@
     X(Q8_EOQ,    q8_eoq,    128)     \
     X(Q8_EOQ_64, q8_eoq_64,  64)
 
+// clang-format on
+
 #define QK_EOQ    128
-#define QK_EOQ_64  64
+#define QK_EOQ_64 64
 
 // weights of a block: sign[i] * WHT(level[code])[i] * d * 2^-12
 // effectively bits + 0.125 (width 128) or bits + 0.25 (width 64) bits per weight
-#define GGML_EOQ_BLOCK(T, t, bits, width, A, a)            \
-    typedef struct {                                       \
-        uint16_t d;                     /* scale, fp16 */  \
+#define GGML_EOQ_BLOCK(T, t, bits, width, A, a)              \
+    typedef struct {                                         \
+        uint16_t d;                        /* scale, fp16 */ \
         uint8_t  qs[(bits) * (width) / 8]; /* code planes */ \
     } block_##t;
 GGML_EOQ_WEIGHT_TYPES(GGML_EOQ_BLOCK)
 #undef GGML_EOQ_BLOCK
 
 // rotated activations, 8 bits
-#define GGML_EOQ_ACTIVATION_BLOCK(T, t, width)        \
-    typedef struct {                                  \
-        float   d;         /* scale */                \
-        int32_t s;         /* sum of qs */            \
+#define GGML_EOQ_ACTIVATION_BLOCK(T, t, width)         \
+    typedef struct {                                   \
+        float   d;         /* scale */                 \
+        int32_t s;         /* sum of qs */             \
         int8_t  qs[width]; /* rotated values over d */ \
     } block_##t;
 GGML_EOQ_ACTIVATION_TYPES(GGML_EOQ_ACTIVATION_BLOCK)
@@ -75,7 +79,7 @@ EOQ_STATIC_ASSERT(sizeof(block_q8_eoq_64) == 8 + QK_EOQ_64, "wrong q8_eoq_64 blo
 // quantize_row_<t>_ref: k values (a multiple of the width) into k/width blocks
 // dequantize_row_<t>:   the reverse, true (unrotated) weights
 // quantize_<t>:         nrows rows, the signature of ggml_quantize_chunk; returns the bytes written
-#define GGML_EOQ_DECLARE(T, t, bits, width, A, a)                                                              \
+#define GGML_EOQ_DECLARE(T, t, bits, width, A, a)                                                                  \
     GGML_API void   quantize_row_##t##_ref(const float * GGML_RESTRICT x, block_##t * GGML_RESTRICT y, int64_t k); \
     GGML_API void   dequantize_row_##t(const block_##t * GGML_RESTRICT x, float * GGML_RESTRICT y, int64_t k);     \
     GGML_API size_t quantize_##t(const float * GGML_RESTRICT src, void * GGML_RESTRICT dst, int64_t nrows,         \
@@ -105,11 +109,15 @@ static inline float eoq_scale_to_float(uint16_t d) {
 
 #ifndef EOQ_STANDALONE
 
+// clang-format off
+
 // all ten weight types as case labels (no trailing colon on the last: write `GGML_EOQ_WEIGHT_CASES:`)
 #    define GGML_EOQ_WEIGHT_CASES                                                                     \
         case GGML_TYPE_EOQ2: case GGML_TYPE_EOQ3: case GGML_TYPE_EOQ4: case GGML_TYPE_EOQ5:           \
         case GGML_TYPE_EOQ6: case GGML_TYPE_EOQ2_64: case GGML_TYPE_EOQ3_64: case GGML_TYPE_EOQ4_64:  \
         case GGML_TYPE_EOQ5_64: case GGML_TYPE_EOQ6_64
+
+// clang-format on
 
 static inline bool ggml_is_eoq(enum ggml_type type) {
     return (type >= GGML_TYPE_EOQ2 && type <= GGML_TYPE_EOQ6) || type == GGML_TYPE_Q8_EOQ ||

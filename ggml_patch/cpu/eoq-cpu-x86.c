@@ -1,8 +1,7 @@
 // AVX2 kernels of the EOQ types: the integer sums and the activation bytes of the portable versions in eoq-cpu.c.
 
+#include "eoq-block.h"
 #include "eoq-cpu.h"
-
-#include "eoq-format.h"
 
 #include <assert.h>
 #include <string.h>
@@ -22,9 +21,9 @@ static inline __m256 eoq_transform_8(__m256 v) {
     const __m256 odd1 = _mm256_setr_ps(0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f);
     const __m256 odd2 = _mm256_setr_ps(0.0f, 0.0f, -0.0f, -0.0f, 0.0f, 0.0f, -0.0f, -0.0f);
     const __m256 odd4 = _mm256_setr_ps(0.0f, 0.0f, 0.0f, 0.0f, -0.0f, -0.0f, -0.0f, -0.0f);
-    v = _mm256_add_ps(_mm256_permute_ps(v, 0xB1), _mm256_xor_ps(v, odd1));
-    v = _mm256_add_ps(_mm256_permute_ps(v, 0x4E), _mm256_xor_ps(v, odd2));
-    v = _mm256_add_ps(_mm256_permute2f128_ps(v, v, 0x01), _mm256_xor_ps(v, odd4));
+    v                 = _mm256_add_ps(_mm256_permute_ps(v, 0xB1), _mm256_xor_ps(v, odd1));
+    v                 = _mm256_add_ps(_mm256_permute_ps(v, 0x4E), _mm256_xor_ps(v, odd2));
+    v                 = _mm256_add_ps(_mm256_permute2f128_ps(v, v, 0x01), _mm256_xor_ps(v, odd4));
     return v;
 }
 
@@ -88,8 +87,8 @@ static inline void eoq_quantize_activations(const float * x, int width, float * 
         const __m256i q1 = _mm256_cvtps_epi32(_mm256_mul_ps(v[i + 1], inverse));
         const __m256i q2 = _mm256_cvtps_epi32(_mm256_mul_ps(v[i + 2], inverse));
         const __m256i q3 = _mm256_cvtps_epi32(_mm256_mul_ps(v[i + 3], inverse));
-        sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_add_epi32(q0, q1), _mm256_add_epi32(q2, q3)));
-        const __m256i q = _mm256_packs_epi16(_mm256_packs_epi32(q0, q1), _mm256_packs_epi32(q2, q3));
+        sum              = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_add_epi32(q0, q1), _mm256_add_epi32(q2, q3)));
+        const __m256i q  = _mm256_packs_epi16(_mm256_packs_epi32(q0, q1), _mm256_packs_epi32(q2, q3));
         _mm256_storeu_si256((__m256i *) (qs + 8 * i), _mm256_permutevar8x32_epi32(q, order));
     }
     *d = amax / 127.0f;
@@ -135,8 +134,8 @@ static inline eoq_magnitudes eoq_load_magnitudes(const int8_t * levels, int bits
 static inline __m256i eoq_zero_bits(const uint8_t * plane) {
     int32_t bits;
     memcpy(&bits, plane, sizeof(bits));
-    const __m256i spread = _mm256_setr_epi64x(0x0000000000000000, 0x0101010101010101, 0x0202020202020202,
-                                              0x0303030303030303);
+    const __m256i spread =
+        _mm256_setr_epi64x(0x0000000000000000, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i select = _mm256_set1_epi64x((int64_t) 0x8040201008040201);
     const __m256i bytes  = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread);
     return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, select), _mm256_setzero_si256());
@@ -158,9 +157,9 @@ static inline __m256i eoq_low_bits(const uint8_t * qs, int g, int bits, int widt
 
 // 32 products of levels and activations, added in groups of four
 static inline __m256i eoq_dot_32(const uint8_t * qs, int g, int bits, int width, eoq_magnitudes m, const int8_t * q) {
-    const int      low_bits = bits < 4 ? 2 : 4;
-    const uint8_t * planes  = qs + low_bits * width / 8 + 4 * g;
-    const __m256i   low     = eoq_low_bits(qs, g, bits, width);
+    const int       low_bits = eoq_low_plane_bits(bits);
+    const uint8_t * planes   = qs + low_bits * width / 8 + 4 * g;
+    const __m256i   low      = eoq_low_bits(qs, g, bits, width);
 
     // negative: 0xFF where the level is negative
     __m256i negative;
@@ -174,7 +173,7 @@ static inline __m256i eoq_dot_32(const uint8_t * qs, int g, int bits, int width,
         index    = _mm256_xor_si256(low, negative);
     }
     const int magnitude_bits = bits - 1 < low_bits ? bits - 1 : low_bits;
-    index = _mm256_and_si256(index, _mm256_set1_epi8((char) ((1 << magnitude_bits) - 1)));
+    index                    = _mm256_and_si256(index, _mm256_set1_epi8((char) ((1 << magnitude_bits) - 1)));
 
     __m256i magnitude = _mm256_shuffle_epi8(m.low, index);
     if (bits == 6) {
@@ -182,7 +181,7 @@ static inline __m256i eoq_dot_32(const uint8_t * qs, int g, int bits, int width,
         const __m256i lower = _mm256_xor_si256(eoq_zero_bits(planes), negative);
         magnitude           = _mm256_blendv_epi8(_mm256_shuffle_epi8(m.high, index), magnitude, lower);
     }
-    const __m256i sign   = _mm256_or_si256(negative, _mm256_set1_epi8(1));
+    const __m256i sign     = _mm256_or_si256(negative, _mm256_set1_epi8(1));
     const __m256i signed_q = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *) q), sign);
     // at most 2 * 127 * 127, so the 16-bit sums do not saturate
     return _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, signed_q), _mm256_set1_epi16(1));
@@ -194,24 +193,24 @@ static inline float eoq_horizontal_sum_f32(__m256 x) {
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
 
-#    define EOQ_DEFINE(T, t, bits, width, A, a)                                                               \
-        void ggml_vec_dot_##t##_##a(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, \
-                                    size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {           \
-            assert(n % (width) == 0 && nrc == 1);                                                             \
-            (void) bs, (void) bx, (void) by, (void) nrc;                                                      \
-            const block_##t *    x   = (const block_##t *) vx;                                                \
-            const block_##a *    y   = (const block_##a *) vy;                                                \
-            const eoq_magnitudes m   = eoq_load_magnitudes(eoq##bits##_levels, bits);                         \
-            __m256               sum = _mm256_setzero_ps();                                                   \
-            for (int ib = 0; ib < n / (width); ++ib) {                                                        \
-                __m256i dot = _mm256_setzero_si256();                                                         \
-                for (int g = 0; g < (width) / 32; ++g) {                                                      \
-                    dot = _mm256_add_epi32(dot, eoq_dot_32(x[ib].qs, g, bits, width, m, y[ib].qs + 32 * g));  \
-                }                                                                                             \
-                const float scale = eoq_scale_to_float(x[ib].d) * EOQ_LEVEL_UNIT * y[ib].d;                   \
-                sum = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_cvtepi32_ps(dot)));      \
-            }                                                                                                 \
-            *s = eoq_horizontal_sum_f32(sum);                                                                 \
+#    define EOQ_DEFINE(T, t, bits, width, A, a)                                                                        \
+        void ggml_vec_dot_##t##_##a(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx,          \
+                                    size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {                    \
+            assert(n % (width) == 0 && nrc == 1);                                                                      \
+            (void) bs, (void) bx, (void) by, (void) nrc;                                                               \
+            const block_##t *    x   = (const block_##t *) vx;                                                         \
+            const block_##a *    y   = (const block_##a *) vy;                                                         \
+            const eoq_magnitudes m   = eoq_load_magnitudes(eoq##bits##_levels, bits);                                  \
+            __m256               sum = _mm256_setzero_ps();                                                            \
+            for (int ib = 0; ib < n / (width); ++ib) {                                                                 \
+                __m256i dot = _mm256_setzero_si256();                                                                  \
+                for (int g = 0; g < (width) / 32; ++g) {                                                               \
+                    dot = _mm256_add_epi32(dot, eoq_dot_32(x[ib].qs, g, bits, width, m, y[ib].qs + 32 * g));           \
+                }                                                                                                      \
+                const float scale = eoq_scale_to_float(x[ib].d) * EOQ_LEVEL_UNIT * y[ib].d;                            \
+                sum               = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_cvtepi32_ps(dot))); \
+            }                                                                                                          \
+            *s = eoq_horizontal_sum_f32(sum);                                                                          \
         }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 #    undef EOQ_DEFINE

@@ -2,7 +2,7 @@
 
 #include "eoq-cpu.h"
 
-#include "eoq-format.h"
+#include "eoq-block.h"
 
 #include <assert.h>
 #include <math.h>
@@ -14,18 +14,9 @@
 static inline void eoq_quantize_activations(const float * x, int width, float * d, int32_t * s, int8_t * qs) {
     float v[QK_EOQ];
     for (int i = 0; i < width; ++i) {
-        v[i] = eoq_sign_words[i / 32] >> (i % 32) & 1 ? -x[i] : x[i];
+        v[i] = eoq_sign_is_negative(i) ? -x[i] : x[i];
     }
-    for (int stride = 1; stride < width; stride *= 2) {
-        for (int start = 0; start < width; start += 2 * stride) {
-            for (int i = start; i < start + stride; ++i) {
-                const float low  = v[i];
-                const float high = v[i + stride];
-                v[i]             = low + high;
-                v[i + stride]    = low - high;
-            }
-        }
-    }
+    eoq_transform_f32(v, width);
     // magnitudes compared as integers: infinity and NaN rank above every number
     int32_t largest = 0;
     for (int i = 0; i < width; ++i) {
@@ -52,47 +43,36 @@ static inline void eoq_quantize_activations(const float * x, int width, float * 
     *d = amax / 127.0f;
 }
 
-#define EOQ_DEFINE(T, t, width)                                                                              \
-    void quantize_row_##t##_generic(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) {      \
-        assert(k % (width) == 0);                                                                            \
-        block_##t * blocks = (block_##t *) y;                                                                \
-        for (int64_t i = 0; i < k / (width); ++i) {                                                          \
-            eoq_quantize_activations(x + i * (width), width, &blocks[i].d, &blocks[i].s, blocks[i].qs);      \
-        }                                                                                                    \
+#define EOQ_DEFINE(T, t, width)                                                                         \
+    void quantize_row_##t##_generic(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) { \
+        assert(k % (width) == 0);                                                                       \
+        block_##t * blocks = (block_##t *) y;                                                           \
+        for (int64_t i = 0; i < k / (width); ++i) {                                                     \
+            eoq_quantize_activations(x + i * (width), width, &blocks[i].d, &blocks[i].s, blocks[i].qs); \
+        }                                                                                               \
     }
 GGML_EOQ_ACTIVATION_TYPES(EOQ_DEFINE)
 #undef EOQ_DEFINE
 
-// code i of a block: a 4-bit or 2-bit plane, then a 1-bit plane for every bit that remains
-static inline int eoq_code(const uint8_t * qs, int i, int bits, int width) {
-    const int low_bits  = bits < 4 ? 2 : 4;
-    const int low_bytes = low_bits * width / 8;
-    int       code      = qs[i % low_bytes] >> (low_bits * (i / low_bytes)) & ((1 << low_bits) - 1);
-    for (int bit = low_bits; bit < bits; ++bit) {
-        code |= (qs[low_bytes + (bit - low_bits) * width / 8 + i / 8] >> (i % 8) & 1) << bit;
-    }
-    return code;
-}
-
-#define EOQ_DEFINE(T, t, bits, width, A, a)                                                                     \
-    void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) {                   \
-        quantize_row_##t##_ref(x, (block_##t *) y, k);                                                          \
-    }                                                                                                           \
+#define EOQ_DEFINE(T, t, bits, width, A, a)                                                                         \
+    void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) {                       \
+        quantize_row_##t##_ref(x, (block_##t *) y, k);                                                              \
+    }                                                                                                               \
     void ggml_vec_dot_##t##_##a##_generic(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, \
-                                          size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {       \
-        assert(n % (width) == 0 && nrc == 1);                                                                   \
-        (void) bs, (void) bx, (void) by, (void) nrc;                                                            \
-        const block_##t * x   = (const block_##t *) vx;                                                         \
-        const block_##a * y   = (const block_##a *) vy;                                                         \
-        float             sum = 0.0f;                                                                           \
-        for (int ib = 0; ib < n / (width); ++ib) {                                                              \
-            int32_t dot = 0;                                                                                    \
-            for (int i = 0; i < (width); ++i) {                                                                 \
-                dot += eoq##bits##_levels[eoq_code(x[ib].qs, i, bits, width)] * y[ib].qs[i];                    \
-            }                                                                                                   \
-            sum += eoq_scale_to_float(x[ib].d) * EOQ_LEVEL_UNIT * y[ib].d * (float) dot;                        \
-        }                                                                                                       \
-        *s = sum;                                                                                               \
+                                          size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {           \
+        assert(n % (width) == 0 && nrc == 1);                                                                       \
+        (void) bs, (void) bx, (void) by, (void) nrc;                                                                \
+        const block_##t * x   = (const block_##t *) vx;                                                             \
+        const block_##a * y   = (const block_##a *) vy;                                                             \
+        float             sum = 0.0f;                                                                               \
+        for (int ib = 0; ib < n / (width); ++ib) {                                                                  \
+            int32_t dot = 0;                                                                                        \
+            for (int i = 0; i < (width); ++i) {                                                                     \
+                dot += eoq##bits##_levels[eoq_code(x[ib].qs, i, bits, width)] * y[ib].qs[i];                        \
+            }                                                                                                       \
+            sum += eoq_scale_to_float(x[ib].d) * EOQ_LEVEL_UNIT * y[ib].d * (float) dot;                            \
+        }                                                                                                           \
+        *s = sum;                                                                                                   \
     }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 #undef EOQ_DEFINE
@@ -100,9 +80,9 @@ GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 // machines without fast kernels of their own use the portable ones
 #if !defined(__AVX2__)
 
-#    define EOQ_DEFINE(T, t, width)                                                                 \
-        void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) {   \
-            quantize_row_##t##_generic(x, y, k);                                                    \
+#    define EOQ_DEFINE(T, t, width)                                                               \
+        void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) { \
+            quantize_row_##t##_generic(x, y, k);                                                  \
         }
 GGML_EOQ_ACTIVATION_TYPES(EOQ_DEFINE)
 #    undef EOQ_DEFINE
