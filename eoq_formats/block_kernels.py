@@ -4,6 +4,8 @@ import math
 
 import numba
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from eoq_formats.reference import (
     GRID_TOLERANCE,
@@ -61,11 +63,24 @@ def _sum_by_halves(x):  # type: ignore[no-untyped-def]
     return x[0]
 
 
-@_inline
-def _float_bits(x):  # type: ignore[no-untyped-def]
-    one = np.empty(1, dtype=np.float32)
-    one[0] = x
-    return one.view(np.int32)[0]
+@intrinsic
+def _float_bits(typing_context, x):  # type: ignore[no-untyped-def]
+    """Bits of a float32 as an int32, without a detour through memory."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.int32(types.float32), generate
+
+
+@intrinsic
+def _bits_float(typing_context, x):  # type: ignore[no-untyped-def]
+    """The float32 that has the bits of an int32."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.float32(types.int32), generate
 
 
 @_inline
@@ -83,69 +98,93 @@ def fp16_bits(scale):  # type: ignore[no-untyped-def]
 def fp16_value(bits):  # type: ignore[no-untyped-def]
     """Float32 value of fp16 bits, any sign, infinities and NaN included."""
     exponent = bits >> 10 & 0x1F
-    mantissa = np.float32(bits & 0x3FF)
+    mantissa = bits & 0x3FF
     if exponent == 0:
-        value = mantissa * np.float32(2.0**-24)
-    elif exponent == 31:
-        value = np.float32(np.inf) if mantissa == 0 else np.float32(np.nan)
-    else:
-        value = np.float32(math.ldexp(np.float64(mantissa + np.float32(1024)), exponent - 25))
-    return -value if bits & 0x8000 else value
+        value = np.float32(mantissa) * np.float32(2.0**-24)
+        return -value if bits & 0x8000 else value
+    exponent = 255 if exponent == 31 else exponent + 127 - 15
+    return _bits_float(np.int32((bits & 0x8000) << 16 | exponent << 23 | mantissa << 13))
 
 
 @_inline
-def _nearest_codes(v, unit, code_of, codes):  # type: ignore[no-untyped-def]
+def _nearest(v, unit, levels, doubled, nearest):  # type: ignore[no-untyped-def]
+    """Nearest levels (int16) by counting the steps below each value; `doubled` (int16) is work space.
+
+    Every loop over the block is free of look-ups, so that LLVM turns it into vector code.
+    """
+    width = v.shape[0]
+    half = levels.shape[0] // 2
     inverse = _ONE / unit
-    for i in range(v.shape[0]):
-        doubled = min(max(v[i] * inverse, _LOW_CLAMP), _HIGH_CLAMP) * _TWO
-        codes[i] = code_of[np.int32(np.floor(doubled)) + 256]
+    for i in range(width):
+        r = min(max(v[i] * inverse, _LOW_CLAMP), _HIGH_CLAMP)
+        doubled[i] = np.int16(np.int32(np.floor(r * _TWO)))
+        nearest[i] = np.int16(levels[half])
+    # the table is symmetric: -1 - x mirrors x, and a tie goes up on both sides
+    for k in range(half, 2 * half - 1):
+        boundary = np.int16(levels[k]) + np.int16(levels[k + 1])
+        step = np.int16(levels[k + 1]) - np.int16(levels[k])
+        for i in range(width):
+            nearest[i] += np.int16(step if doubled[i] ^ (doubled[i] >> 15) >= boundary else 0)
+    for i in range(width):
+        negative = doubled[i] >> 15
+        nearest[i] = (nearest[i] ^ negative) - negative
 
 
 @_inline
-def _fit(v, energy, levels, code_of, factor, codes, scratch):  # type: ignore[no-untyped-def]
-    """Scale bits from the RMS, then refitted; leaves the codes in `codes`."""
+def _fit(v, energy, levels, factor, doubled, nearest, scratch):  # type: ignore[no-untyped-def]
+    """Scale bits from the RMS, then refitted; leaves the levels in `nearest`."""
     width = v.shape[0]
     to_rotated = width * LEVEL_UNIT
     d = fp16_bits(math.sqrt(energy / width) / factor / to_rotated)
     if d == 0:
         return d
-    _nearest_codes(v, fp16_value(d) * np.float32(to_rotated), code_of, codes)
+    _nearest(v, fp16_value(d) * np.float32(to_rotated), levels, doubled, nearest)
     for _ in range(REFITS):
-        squares = np.int64(0)
+        squares = np.int32(0)
         for i in range(width):
-            level = np.int64(levels[codes[i]])
-            squares += level * level
-            scratch[i] = np.float64(v[i]) * np.float64(level)
+            squares += np.int32(nearest[i]) * np.int32(nearest[i])
+            scratch[i] = np.float64(v[i]) * np.float64(nearest[i])
         d = fp16_bits(_sum_by_halves(scratch) / np.float64(squares) / to_rotated)
         if d == 0:
             return d
-        _nearest_codes(v, fp16_value(d) * np.float32(to_rotated), code_of, codes)
+        _nearest(v, fp16_value(d) * np.float32(to_rotated), levels, doubled, nearest)
     return d
 
 
 @_inline
-def _grid(v, largest, levels, code_of, codes):  # type: ignore[no-untyped-def]
-    """Scale bits of the first grid that the block lies on, with its codes; -1 if on none."""
+def _grid(v, largest, lowest, levels, code_of, codes):  # type: ignore[no-untyped-def]
+    """Scale bits of the first grid that the block lies on, trying levels[lowest] last; 0 if on none.
+
+    Leaves the codes in `codes`, untouched if there is no grid.
+    """
     width = v.shape[0]
     to_rotated = width * LEVEL_UNIT
     tolerance = GRID_TOLERANCE * largest
-    for top in range(levels.shape[0] - 1, levels.shape[0] // 2 - 1, -1):
-        d = fp16_bits(np.float64(largest) / np.float64(levels[top]) / to_rotated)
+    found = np.empty(0, dtype=np.uint8)
+    for top in range(levels.shape[0] - 1, lowest - 1, -1):
+        wanted = np.float64(largest) / np.float64(levels[top]) / to_rotated
+        # on a grid, the scale wanted is within 2^-20 of an fp16 number: 13 float32 bits, nearly all 0 or all 1
+        bits = _float_bits(np.float32(wanted))
+        if (bits + 20) & 0x1FFF > 40 and wanted > 2.0**-14:
+            continue
+        d = fp16_bits(wanted)
         if d == 0:
             continue
         unit = fp16_value(d) * np.float32(to_rotated)
         inverse = _ONE / unit
+        if found.shape[0] == 0:
+            found = np.empty(width, dtype=np.uint8)
         on_grid = True
         for i in range(width):
             doubled = min(max(v[i] * inverse, _LOW_CLAMP), _HIGH_CLAMP) * _TWO
-            code = code_of[np.int32(np.floor(doubled)) + 256]
-            if abs(v[i] - np.float32(levels[code]) * unit) > tolerance:
+            found[i] = code_of[np.int32(np.floor(doubled)) + 256]
+            if abs(v[i] - np.float32(levels[found[i]]) * unit) > tolerance:
                 on_grid = False
                 break
-            codes[i] = code
         if on_grid:
+            codes[:] = found
             return d
-    return np.int32(-1)
+    return np.int32(0)
 
 
 @_inline
@@ -182,11 +221,12 @@ def _code(planes, i, width, bits, low_bits):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def quantize_block(x, bits, low_bits, sign, levels, code_of, factor, v, codes, scratch, out):  # type: ignore[no-untyped-def]
-    """Quantise one block x into the bytes `out`; v, codes and scratch are work space.
+def quantize_block(x, bits, low_bits, sign, levels, code_of, factor, work, out):  # type: ignore[no-untyped-def]
+    """Quantise one block x into the bytes `out`; `work` is make_work's.
 
     Returns status, energy and squared error of the block.
     """
+    v, scratch, doubled, nearest, codes = work
     width = x.shape[0]
     finite = True
     for i in range(width):
@@ -196,38 +236,56 @@ def quantize_block(x, bits, low_bits, sign, levels, code_of, factor, v, codes, s
         out[:] = 0
         return STATUS_NON_FINITE, 0.0, 0.0
     _transform(v)
-    largest = np.float32(0)
+    largest = np.int32(0)
     for i in range(width):
-        largest = max(largest, abs(v[i]))
+        largest = max(largest, _float_bits(abs(v[i])))
         scratch[i] = np.float64(v[i]) * np.float64(v[i])
     energy = _sum_by_halves(scratch)
 
-    d = _grid(v, largest, levels, code_of, codes)
-    fitted = d < 0
-    if fitted:
-        d = _fit(v, energy, levels, code_of, factor, codes, scratch)
+    d = _grid(v, _bits_float(largest), levels.shape[0] // 2, levels, code_of, codes)
     if d == 0:
-        out[:] = 0
-        return STATUS_OK, energy / width, energy / width
-    unit = fp16_value(d) * np.float32(width * LEVEL_UNIT)
-    error = 0.0
-    for i in range(width):
-        difference = np.float64(v[i]) - np.float64(np.float32(levels[codes[i]]) * unit)
-        scratch[i] = difference * difference
-    error = _sum_by_halves(scratch)
-
-    if fitted:
-        top = np.int8(0)
+        d = _fit(v, energy, levels, factor, doubled, nearest, scratch)
+        if d == 0:
+            out[:] = 0
+            return STATUS_OK, energy / width, energy / width
+        unit = fp16_value(d) * np.float32(width * LEVEL_UNIT)
         for i in range(width):
-            v[i] = np.float32(levels[codes[i]]) * unit
-            top = max(top, abs(levels[codes[i]]))
-        if top != levels[-1]:  # a block that uses the largest level is described by it already
-            d = _grid(v, np.float32(top) * unit, levels, code_of, codes)
+            decoded = np.float32(nearest[i]) * unit
+            difference = np.float64(v[i]) - np.float64(decoded)
+            scratch[i] = difference * difference
+            v[i] = decoded
+            codes[i] = code_of[2 * nearest[i] + 256]
+        error = _sum_by_halves(scratch)
+        # of several exact descriptions of the same weights, keep the one with the largest top level
+        used = levels.shape[0] // 2
+        for i in range(width):
+            used = max(used, codes[i], levels.shape[0] - 1 - codes[i])
+        if used < levels.shape[0] - 1:
+            canonical = _grid(v, np.float32(levels[used]) * unit, used + 1, levels, code_of, codes)
+            d = d if canonical == 0 else canonical
+    else:
+        unit = fp16_value(d) * np.float32(width * LEVEL_UNIT)
+        for i in range(width):
+            difference = np.float64(v[i]) - np.float64(np.float32(levels[codes[i]]) * unit)
+            scratch[i] = difference * difference
+        error = _sum_by_halves(scratch)
     out[0] = d & 0xFF
     out[1] = d >> 8
     _pack(codes, bits, low_bits, out[2:])
     status = STATUS_SCALE_OVERFLOW if d == 0x7BFF else STATUS_OK
     return status, energy / width, error / width
+
+
+@_inline
+def make_work(width):  # type: ignore[no-untyped-def]
+    """Work space of quantize_block, one for each thread."""
+    return (
+        np.empty(width, dtype=np.float32),
+        np.empty(width, dtype=np.float64),
+        np.empty(width, dtype=np.int16),
+        np.empty(width, dtype=np.int16),
+        np.empty(width, dtype=np.uint8),
+    )
 
 
 @_inline
@@ -254,9 +312,7 @@ def quantize_activation_block(x, sign, v, out):  # type: ignore[no-untyped-def]
         largest = max(largest, bits[i] & np.int32(0x7FFFFFFF))
     header = out[:8].view(np.int32)
     scale = out[:4].view(np.float32)
-    one = np.empty(1, dtype=np.int32)
-    one[0] = largest
-    amax = one.view(np.float32)[0]
+    amax = _bits_float(largest)
     total = np.int32(0)
     if amax >= SMALLEST_ACTIVATION and np.isfinite(amax):
         inverse = _INT8_MAX / amax

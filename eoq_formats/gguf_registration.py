@@ -5,6 +5,7 @@ from enum import IntEnum
 import gguf
 import numpy as np
 from gguf.quants import __Quant as QuantBase  # the base class that gguf-py's own types derive from
+from numpy.typing import NDArray
 
 from eoq_formats import kernels
 from eoq_formats.errors import NonFiniteWeightError
@@ -44,13 +45,13 @@ def _add_member(enum: type[IntEnum], name: str, value: int) -> IntEnum:
 def _add_quantiser(t: WeightType, member: IntEnum) -> None:
     """Define the gguf-py class of one type; its base keeps block size, shapes and lazy arrays."""
 
-    def quantize_blocks(cls: type, blocks: np.ndarray) -> np.ndarray:
+    def quantize_blocks(cls: type, blocks: NDArray[np.float32]) -> NDArray[np.uint8]:
         packed = kernels.quantize(blocks, t)
         if (packed.status == kernels.STATUS_NON_FINITE).any():
             raise NonFiniteWeightError(f"cannot quantise to {t.name}: the array has NaN or infinite values")
         return packed.data
 
-    def dequantize_blocks(cls: type, blocks: np.ndarray) -> np.ndarray:
+    def dequantize_blocks(cls: type, blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         return kernels.dequantize(blocks, t)
 
     type(

@@ -18,6 +18,7 @@ from eoq_formats.block_kernels import (
     STATUS_SCALE_OVERFLOW,
     dequantize_block,
     dot_block,
+    make_work,
     quantize_activation_block,
     quantize_block,
 )
@@ -104,9 +105,7 @@ def _quantize_rows(x, block_bytes, bits, low_bits, sign, levels, code_of, factor
     rows, n = x.shape
     width = sign.shape[0]
     for row in numba.prange(rows):
-        v = np.empty(width, dtype=np.float32)
-        codes = np.empty(width, dtype=np.uint8)
-        scratch = np.empty(width, dtype=np.float64)
+        work = make_work(width)
         for block in range(n // width):
             outcome, energy, squared_error = quantize_block(
                 x[row, block * width : (block + 1) * width],
@@ -116,9 +115,7 @@ def _quantize_rows(x, block_bytes, bits, low_bits, sign, levels, code_of, factor
                 levels,
                 code_of,
                 factor,
-                v,
-                codes,
-                scratch,
+                work,
                 data[row, block * block_bytes : (block + 1) * block_bytes],
             )
             signal[row] += energy

@@ -36,7 +36,7 @@ def unpack(planes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
         else:
             groups = [plane >> plane_bits * i & (2**plane_bits - 1) for i in range(8 // plane_bits)]
             values = np.concatenate(groups, axis=-1)
-        codes |= values << shift
+        codes |= np.left_shift(values, shift, dtype=np.uint8)
         start += plane.shape[-1]
         shift += plane_bits
     return codes

@@ -94,7 +94,7 @@ def _grid(v: NDArray[np.float32], t: WeightType) -> tuple[NDArray[np.bool_], NDA
         misfit = np.abs(v - book.levels[codes].astype(np.float32) * _unit(d, t)[:, None]).max(axis=1)
         hit = ~found & (d > 0) & (misfit <= GRID_TOLERANCE * largest)
         found |= hit
-        found_d, found_codes = np.where(hit, d, found_d), np.where(hit[:, None], codes, found_codes)
+        found_d[hit], found_codes[hit] = d[hit], codes[hit]
     return found, found_d, found_codes
 
 
@@ -149,8 +149,11 @@ def quantize_activations(x: NDArray[np.float32], t: ActivationType) -> NDArray[n
     q = np.rint(np.where(usable[:, None], v, np.float32(0)) * inverse[:, None]).astype(np.int8)
     d = np.where(usable | ~np.isfinite(amax), amax / np.float32(127), np.float32(0))
     sums = q.sum(axis=1, dtype=np.int32)
-    parts = (d.astype("<f4")[:, None].view(np.uint8), sums.astype("<i4")[:, None].view(np.uint8), q.view(np.uint8))
-    return np.concatenate(parts, axis=1).reshape(rows, -1)
+    blocks = np.empty((len(q), t.block_bytes), dtype=np.uint8)
+    blocks[:, 0:4] = d.astype("<f4")[:, None].view(np.uint8)
+    blocks[:, 4:8] = sums.astype("<i4")[:, None].view(np.uint8)
+    blocks[:, 8:] = q.view(np.uint8)
+    return blocks.reshape(rows, -1)
 
 
 def integer_dots(weights: NDArray[np.uint8], activations: NDArray[np.uint8], t: WeightType) -> NDArray[np.int32]:
