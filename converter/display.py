@@ -1,0 +1,96 @@
+"""A conversion on the terminal: a line a tensor, a bar with the time left, and a summary. Plain lines elsewhere."""
+
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+import rich.progress
+from rich.console import Console
+
+from converter.progress import Progress
+from converter.report import ConversionReport, TensorRecord
+from converter.tensor_types import type_name
+
+_NAME_WIDTH = 32
+_SHAPE_WIDTH = 20
+
+
+class ConversionDisplay(Progress):
+    """Prints progress to standard output. A context: the bar is there inside it."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._bar = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(bar_width=None),
+            rich.progress.TaskProgressColumn(),
+            rich.progress.TimeElapsedColumn(),
+            rich.progress.TextColumn("left:"),
+            rich.progress.TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task: rich.progress.TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def stage(self, name: str, total: int) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(name, total=total or None)
+        if not self._console.is_terminal:
+            self._print(f"{name} …")
+
+    def advance(self, amount: int) -> None:
+        if self._task is not None:
+            self._bar.advance(self._task, amount)
+
+    def tensor_done(self, record: TensorRecord, number: int, count: int) -> None:
+        self._print(f"[{number:{len(str(count))}}/{count}] {tensor_line(record)}")
+
+    def summary(self, report: ConversionReport) -> None:
+        """Print what came of it. After the context."""
+        for line in summary_lines(report):
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        self._console.print(line)
+
+
+def tensor_line(record: TensorRecord) -> str:
+    """Name, shape, type, bits a weight, error, seconds, and the reason where the type is not the usual one."""
+    plan = record.plan
+    shape = "[" + ", ".join(map(str, plan.tensor.shape)) + "]"
+    error = "" if record.error_db is None else f"{record.error_db:.2f} dB"
+    note = f"  kept: {plan.why}" if plan.is_copy else f"  {plan.why}" if plan.fallback else ""
+    return (
+        f"{plan.tensor.name:<{_NAME_WIDTH}} {shape:>{_SHAPE_WIDTH}} {type_name(plan.type):>8} "
+        f"{plan.bits_per_weight:6.3f} bpw {error:>10} {record.seconds:6.2f} s{note}"
+    )
+
+
+def summary_lines(report: ConversionReport) -> list[str]:
+    """Sizes, bits a weight, types, and what did not get the type that was chosen."""
+    types = Counter(type_name(r.plan.type) for r in report.records)
+    ratio = report.target_bytes / report.source_bytes
+    lines = [
+        f"{report.target}: {_mib(report.target_bytes)}, {100 * ratio:.1f} % of the source's "
+        f"{_mib(report.source_bytes)}; {report.bits_per_weight:.3f} bits a weight over {report.weights:,} weights",
+        "tensors: " + ", ".join(f"{count} {name}" for name, count in types.most_common()),
+        f"time: {report.seconds:.1f} s",
+    ]
+    by_reason = Counter((type_name(r.plan.type), r.plan.why) for r in report.fallbacks)
+    lines += [f"note: {count} tensors became {name}: {why}" for (name, why), count in by_reason.items()]
+    return lines
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

@@ -1,0 +1,53 @@
+"""Runs llama.cpp's convert_hf_to_gguf.py with code from model folders switched off. Started as a script by hf_convert.
+
+    python hf_launcher.py LLAMA_DIR ARGUMENTS...
+
+The converter loads some tokenizers with trust_remote_code=True, which would run any Python file that a model folder
+brings along. All such loading goes through three functions of transformers, which are replaced here; if they are not
+where they are expected, nothing runs.
+"""
+
+import sys
+
+REFUSAL = "eoq: the model needs code of its own"
+"""Begins the message of the error that is raised where a model's own code would have run."""
+
+
+def main() -> None:
+    llama_dir, *arguments = sys.argv[1:]
+    sys.path[0] = llama_dir  # in place of this package's folder, whose modules are not meant to be found
+
+    import runpy
+    from typing import Any, NoReturn
+
+    from transformers import dynamic_module_utils
+
+    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
+        raise ValueError(REFUSAL)  # what transformers raises where trust is missing
+
+    def resolve_trust_remote_code(
+        trust_remote_code: Any, model_name: Any, has_local_code: bool, has_remote_code: bool, *args: Any, **kwargs: Any
+    ) -> bool:
+        if has_remote_code and not has_local_code:
+            refuse()
+        return False
+
+    replacements = {
+        "resolve_trust_remote_code": resolve_trust_remote_code,
+        "get_class_from_dynamic_module": refuse,
+        "get_class_in_module": refuse,
+    }
+    for name, replacement in replacements.items():
+        original = vars(dynamic_module_utils).get(name)
+        if original is None:
+            sys.exit(f"eoq: this version of transformers has no {name}, so its remote code cannot be switched off")
+        for module in [m for m in sys.modules.values() if vars(m).get(name) is original]:
+            setattr(module, name, replacement)
+
+    script = f"{llama_dir}/convert_hf_to_gguf.py"
+    sys.argv = [script, *arguments]
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What a user can choose about a conversion."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from converter.errors import OptionError
+from converter.tensor_types import TypeChoice, eoq_choice, parse_eoq_type, parse_type
+from eoq_formats.types import weight_type
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class TensorTypeOverride:
+    """Tensors whose GGUF name the pattern is found in get this type."""
+
+    pattern: str
+    type: TypeChoice
+
+    @property
+    def text(self) -> str:
+        return f"{self.pattern}={self.type.name}"
+
+    def matches(self, tensor_name: str) -> bool:
+        return re.search(self.pattern, tensor_name) is not None
+
+
+def parse_override(text: str) -> TensorTypeOverride:
+    """Read `REGEX=TYPE`; the type follows the last equals sign. Raises OptionError or UnknownTypeError."""
+    pattern, equals, name = text.rpartition("=")
+    if not equals or not pattern:
+        raise OptionError(f"tensor type {text!r} is not of the form REGEX=TYPE, such as ffn_down=eoq5")
+    try:
+        re.compile(pattern)
+    except re.error as e:
+        raise OptionError(f"tensor type {text!r}: {pattern!r} is not a regular expression ({e})") from None
+    return TensorTypeOverride(pattern, parse_type(name))
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """Options of `convert`. Type names are read when the object is made: UnknownTypeError or OptionError comes then."""
+
+    type: str = "eoq4"
+    """EOQ type of the weights. Without `_64`, blocks are 128 wide where rows divide by 128, else 64 wide."""
+    output_type: str | None = None
+    """Type of output.weight (of token_embd.weight where that serves as output); by default EOQ6."""
+    token_embd_type: str | None = None
+    """Type of the token embeddings; by default that of the other weights."""
+    tensor_types: tuple[str, ...] = ()
+    """`REGEX=TYPE` overrides, found in GGUF tensor names; the first that matches wins, over all other options."""
+    threads: int = field(default_factory=available_cores)
+    allow_requantize: bool = False
+    """Accept a source whose weights are quantised already."""
+    llama_dir: Path | None = None
+    """A llama.cpp tree with convert_hf_to_gguf.py; by default the one that tools/setup.sh made."""
+    work_dir: Path | None = None
+    """Where the intermediate GGUF of a Hugging Face folder goes; by default the folder of the output."""
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise OptionError(f"the number of threads must be at least 1, not {self.threads}")
+        _ = self.weights, self.output, self.token_embd, self.overrides
+
+    @property
+    def weights(self) -> TypeChoice:
+        """The type of all that no other option names."""
+        return eoq_choice(parse_eoq_type(self.type))
+
+    @property
+    def output(self) -> TypeChoice | None:
+        return parse_type(self.output_type) if self.output_type else None
+
+    @property
+    def default_output(self) -> TypeChoice:
+        """EOQ6, as wide as the other weights."""
+        return eoq_choice(weight_type("eoq6" if self.weights.any_width else "eoq6_64"))
+
+    @property
+    def token_embd(self) -> TypeChoice | None:
+        return parse_type(self.token_embd_type) if self.token_embd_type else None
+
+    @property
+    def overrides(self) -> tuple[TensorTypeOverride, ...]:
+        return tuple(parse_override(text) for text in self.tensor_types)
+
+    def recorded(self) -> list[str]:
+        """What decides the bytes of the output, as text for the file's metadata: no paths, no thread count."""
+        chosen = [f"type={self.weights.name}"]
+        if self.output:
+            chosen.append(f"output-type={self.output.name}")
+        if self.token_embd:
+            chosen.append(f"token-embd-type={self.token_embd.name}")
+        chosen += [f"tensor-type={override.text}" for override in self.overrides]
+        if self.allow_requantize:
+            chosen.append("allow-requantize")
+        return chosen

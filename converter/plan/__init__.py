@@ -1,0 +1,6 @@
+"""Which type each tensor gets."""
+
+from converter.plan.fixed import FixedPlanner
+from converter.plan.plan import Plan, Planner, TensorPlan
+
+__all__ = ["FixedPlanner", "Plan", "Planner", "TensorPlan"]

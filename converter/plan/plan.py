@@ -1,0 +1,96 @@
+"""What a planner decides: a type for each tensor, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gguf import GGMLQuantizationType
+
+from converter.errors import QuantizedSourceError, SourceError
+from converter.tensor_types import bits_per_weight, can_dequantize, eoq_type, is_quantized, row_bytes, type_name
+from converter.tensors import TensorInfo
+from eoq_formats.types import WeightType
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """The type that a tensor gets."""
+
+    tensor: TensorInfo
+    type: GGMLQuantizationType
+    why: str
+    """What led to the type, in a few words."""
+    fallback: bool = False
+    """Whether the type stands in for one that does not fit the tensor."""
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the bytes of the tensor stay what they are."""
+        return int(self.type) == int(self.tensor.type)
+
+    @property
+    def nbytes(self) -> int:
+        return row_bytes(self.type, self.tensor.row_length) * self.tensor.rows
+
+    @property
+    def bits_per_weight(self) -> float:
+        return bits_per_weight(self.type)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Types for all tensors of a model, in the order of its file."""
+
+    tensors: tuple[TensorPlan, ...]
+    file_type: WeightType
+    """The type that names the file (general.file_type)."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors, padding aside."""
+        return sum(t.nbytes for t in self.tensors)
+
+    @property
+    def weights(self) -> int:
+        return sum(t.tensor.weights for t in self.tensors)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Mean over all tensors."""
+        return 8 * self.nbytes / max(1, self.weights)
+
+    @property
+    def eoq_types(self) -> list[WeightType]:
+        """The EOQ types in use, by id."""
+        used = {eoq.id: eoq for t in self.tensors if (eoq := eoq_type(t.type)) is not None}
+        return [used[id] for id in sorted(used)]
+
+
+class Planner(Protocol):
+    """Decides on the types. Needs names, shapes and types of the tensors, not the weights."""
+
+    def plan(self, tensors: Sequence[TensorInfo], architecture: str) -> Plan:
+        """Raises OptionError where what was asked for cannot be had."""
+        ...
+
+
+def check_readable(plan: Plan, allow_requantize: bool) -> None:
+    """Refuse what cannot, or should not, be turned into floats.
+
+    Copies are fine, except of EOQ tensors: a file made from an EOQ file would pass for one made from a full model.
+    Raises QuantizedSourceError or SourceError.
+    """
+    for t in plan.tensors:
+        source = t.tensor.type
+        if not is_quantized(source) or (t.is_copy and eoq_type(source) is None):
+            continue
+        if not allow_requantize:
+            raise QuantizedSourceError(
+                f"tensor {t.tensor.name} is quantised already ({type_name(source)}), and quantising it again adds to "
+                "its error; convert the original F32, F16 or BF16 model, or pass --allow-requantize"
+            )
+        if not t.is_copy and not can_dequantize(source):
+            raise SourceError(
+                f"tensor {t.tensor.name} has type {type_name(source)}, which gguf-py cannot turn into floats; "
+                "convert the original model, or make an F16 file of it with llama-quantize"
+            )

@@ -1,0 +1,66 @@
+"""A random llama model as a small Hugging Face folder, with a SentencePiece tokenizer trained on the spot."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sentencepiece
+from safetensors.numpy import save_file
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "torch_dtype": "float32",
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def _train_tokenizer() -> bytes:
+    text = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"] * 20
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(text), model_writer=model, vocab_size=300, byte_fallback=True, minloglevel=2,
+        hard_vocab_limit=False,
+    )  # fmt: skip
+    return model.getvalue()
+
+
+def write_tiny_llama(folder: Path, **config: Any) -> dict[str, np.ndarray]:
+    """Write the model; returns its weights by Hugging Face name."""
+    folder.mkdir()
+    tokenizer = _train_tokenizer()
+    (folder / "tokenizer.model").write_bytes(tokenizer)
+    vocabulary = sentencepiece.SentencePieceProcessor(model_proto=tokenizer).vocab_size()
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"vocab_size": vocabulary} | config))
+    random = np.random.default_rng(1)
+    hidden, inner, layer = 128, 192, "model.layers.0."
+    shapes = {
+        "model.embed_tokens.weight": (vocabulary, hidden),
+        "lm_head.weight": (vocabulary, hidden),
+        "model.norm.weight": (hidden,),
+        f"{layer}input_layernorm.weight": (hidden,),
+        f"{layer}post_attention_layernorm.weight": (hidden,),
+        f"{layer}self_attn.q_proj.weight": (hidden, hidden),
+        f"{layer}self_attn.k_proj.weight": (hidden // 2, hidden),
+        f"{layer}self_attn.v_proj.weight": (hidden // 2, hidden),
+        f"{layer}self_attn.o_proj.weight": (hidden, hidden),
+        f"{layer}mlp.gate_proj.weight": (inner, hidden),
+        f"{layer}mlp.up_proj.weight": (inner, hidden),
+        f"{layer}mlp.down_proj.weight": (hidden, inner),
+    }
+    weights = {name: (random.standard_normal(shape) * 0.05).astype(np.float32) for name, shape in shapes.items()}
+    save_file(weights, folder / "model.safetensors")
+    return weights

@@ -1,0 +1,53 @@
+"""Type names and overrides as users write them."""
+
+import pytest
+
+from converter.errors import OptionError
+from converter.options import ConversionOptions, parse_override
+from converter.tensor_types import ORDINARY_TYPES, parse_type
+from eoq_formats.errors import UnknownTypeError
+
+
+@pytest.mark.parametrize("name", [*ORDINARY_TYPES, "eoq2", "EOQ6", "Eoq5_64", "Q8_0"])
+def test_every_offered_type_is_found(name: str) -> None:
+    assert parse_type(name).name == name.lower()
+
+
+@pytest.mark.parametrize("name", ["eoq7", "eoq4_128", "q4_k", "q8_eoq", "", "164"])
+def test_unknown_types_are_answered_with_the_known_ones(name: str) -> None:
+    with pytest.raises(UnknownTypeError, match=r"eoq4.*q8_0"):
+        parse_type(name)
+
+
+@pytest.mark.parametrize("name", ["eoq7", "q8_0", "f16"])
+def test_the_main_type_is_an_eoq_type(name: str) -> None:
+    with pytest.raises(UnknownTypeError, match="eoq4"):
+        ConversionOptions(type=name)
+
+
+def test_the_type_follows_the_last_equals_sign() -> None:
+    override = parse_override("(?=blk)=eoq5")
+    assert override.matches("blk.0.x") and override.type.name == "eoq5"
+
+
+@pytest.mark.parametrize("text", ["ffn_down", "=eoq5", "ffn(=eoq5"])
+def test_malformed_overrides(text: str) -> None:
+    with pytest.raises(OptionError):
+        ConversionOptions(tensor_types=(text,))
+
+
+@pytest.mark.parametrize("options", [{"output_type": "x"}, {"token_embd_type": "x"}, {"tensor_types": ("a=x",)}])
+def test_every_option_that_names_a_type_is_checked_at_once(options: dict[str, object]) -> None:
+    with pytest.raises(UnknownTypeError):
+        ConversionOptions(**options)  # type: ignore[arg-type]
+
+
+def test_no_threads_is_an_error() -> None:
+    with pytest.raises(OptionError, match="threads"):
+        ConversionOptions(threads=0)
+
+
+def test_what_is_recorded_is_what_decides_the_bytes() -> None:
+    options = ConversionOptions(type="EOQ3", output_type="Q8_0", tensor_types=("ffn=EOQ5", "x=f16"), threads=7)
+    assert options.recorded() == ["type=eoq3", "output-type=q8_0", "tensor-type=ffn=eoq5", "tensor-type=x=f16"]
+    assert ConversionOptions(allow_requantize=True).recorded() == ["type=eoq4", "allow-requantize"]
