@@ -1,0 +1,93 @@
+"""The CPU backend: type traits, the switches over types, and the reference for tests."""
+
+from ggml_patch.edit import Edit
+from ggml_patch.sources import CPU_FOLDER, sources_in
+
+_OPS_WITH_KERNELS = ("add", "add1", "out_prod", "get_rows")
+"""Quantised weights work here, through to_float."""
+
+_OPS_THAT_ABORT = ("acc", "set", "clamp")
+"""No quantised type works here; every type is listed all the same."""
+
+
+def edits() -> list[Edit]:
+    """The edits of this layer."""
+    return [_cmake(), *_TRAITS, *_REFERENCE, *_ops()]
+
+
+def _cmake() -> Edit:
+    files = sources_in(CPU_FOLDER, relative_to="ggml/src")
+    return Edit(
+        path="ggml/src/ggml-cpu/CMakeLists.txt",
+        anchor=r"^ +ggml-cpu/ops\.h$",
+        lines="\n".join(f"        {file}" for file in files),
+    )
+
+
+_TRAITS = [
+    Edit(
+        path="ggml/src/ggml-cpu/ggml-cpu.c",
+        anchor=r'^#include "quants\.h"',
+        lines="""
+#include "eoq/eoq-cpu.h"
+#include "eoq/eoq-mul-mat-ref.h"
+""",
+    ),
+    Edit(
+        path="ggml/src/ggml-cpu/ggml-cpu.c",
+        anchor=r"^static const struct ggml_type_traits_cpu type_traits_cpu\[GGML_TYPE_COUNT\] = \{",
+        lines=r"""
+#define GGML_EOQ_TRAITS(T, t, bits, width, A, a)                       \
+    [GGML_TYPE_##T] = {                                                \
+        .from_float               = quantize_row_##t,                  \
+        .vec_dot                  = ggml_vec_dot_##t##_##a,            \
+        .vec_dot_type             = GGML_TYPE_##A,                     \
+        .nrows                    = 1,                                 \
+    },
+    GGML_EOQ_WEIGHT_TYPES(GGML_EOQ_TRAITS)
+#undef GGML_EOQ_TRAITS
+#define GGML_EOQ_TRAITS(T, t, width)                                   \
+    [GGML_TYPE_##T] = {                                                \
+        .from_float               = quantize_row_##t,                  \
+    },
+    GGML_EOQ_ACTIVATION_TYPES(GGML_EOQ_TRAITS)
+#undef GGML_EOQ_TRAITS
+""",
+    ),
+]
+
+# test-backend-ops takes its truth from a CPU backend with use_ref; without these the CPU would be compared with itself
+_REFERENCE = [
+    Edit(
+        path="ggml/src/ggml-cpu/ggml-cpu.c",
+        anchor=r"^    GGML_TENSOR_BINARY_OP_LOCALS$",
+        within=rf"^(static )?void ggml_compute_forward_{op}\($",
+        where="before",
+        lines=f"""
+    if (params->use_ref && ggml_is_eoq(src0->type)) {{
+        ggml_compute_forward_{op}_eoq_ref(params, dst);
+        return;
+    }}
+""",
+    )
+    for op in ("mul_mat", "mul_mat_id")
+]
+
+
+def _ops() -> list[Edit]:
+    path = "ggml/src/ggml-cpu/ops.cpp"
+    include = Edit(path=path, anchor=r'^#include "ggml-impl\.h"', lines='#include "ggml-eoq.h"')
+    weights = "        GGML_EOQ_WEIGHT_CASES:"
+    activations = "\n        case GGML_TYPE_Q8_EOQ:\n        case GGML_TYPE_Q8_EOQ_64:"
+    return [
+        include,
+        *(
+            Edit(
+                path=path,
+                anchor=r"^        case GGML_TYPE_IQ2_S:$",
+                within=rf"^void ggml_compute_forward_{op}\($",
+                lines=weights if op in _OPS_WITH_KERNELS else weights + activations,
+            )
+            for op in (*_OPS_WITH_KERNELS, *_OPS_THAT_ABORT)
+        ),
+    ]

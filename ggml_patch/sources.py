@@ -1,0 +1,46 @@
+"""Our own source files and where they go in a llama.cpp tree."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ggml_patch.errors import PatchError
+
+HERE = Path(__file__).resolve().parent
+
+CPU_FOLDER = "ggml/src/ggml-cpu/eoq"
+
+_FOLDERS = (
+    (HERE, "ggml/src", ("eoq-format.h",)),
+    (HERE / "base", "ggml/src", ("*.h", "*.c")),
+    (HERE / "cpu", CPU_FOLDER, ("*.h", "*.c")),
+    (HERE / "cpu_reference", CPU_FOLDER, ("*.h", "*.c")),
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of ours and its path in the tree."""
+
+    ours: Path
+    path: str
+
+    def read(self) -> bytes:
+        return self.ours.read_bytes()
+
+
+def sources() -> list[Source]:
+    """All files to copy, by path. Raises PatchError if a folder of ours has none: an incomplete checkout."""
+    found: list[Source] = []
+    for folder, target, patterns in _FOLDERS:
+        files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
+        if not files:
+            raise PatchError(f"{folder} holds none of our sources ({', '.join(patterns)}); get a complete checkout")
+        found += [Source(file, f"{target}/{file.name}") for file in files]
+    return sorted(found, key=lambda source: source.path)
+
+
+def sources_in(folder: str, relative_to: str) -> list[str]:
+    """Paths of the sources in `folder` of the tree, seen from the folder `relative_to`, for its CMake lists."""
+    return [
+        source.path.removeprefix(relative_to + "/") for source in sources() if source.path.rpartition("/")[0] == folder
+    ]
