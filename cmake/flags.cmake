@@ -1,0 +1,22 @@
+# eoq_flags: warnings, the target CPU and sanitizers, for the library and its tests alike.
+add_library(eoq_flags INTERFACE)
+
+if(CMAKE_C_COMPILER_ID MATCHES "GNU|Clang")
+    target_compile_options(eoq_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes)
+    if(EOQ_NATIVE)
+        include(CheckCCompilerFlag)
+        check_c_compiler_flag(-march=native EOQ_HAS_MARCH_NATIVE)
+        if(EOQ_HAS_MARCH_NATIVE)
+            target_compile_options(eoq_flags INTERFACE -march=native)
+        else()
+            target_compile_options(eoq_flags INTERFACE -mcpu=native)
+        endif()
+    endif()
+    if(EOQ_SANITIZE)
+        target_compile_options(
+            eoq_flags INTERFACE -fsanitize=${EOQ_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+        target_link_options(eoq_flags INTERFACE -fsanitize=${EOQ_SANITIZE})
+    endif()
+elseif(EOQ_SANITIZE)
+    message(FATAL_ERROR "EOQ_SANITIZE needs gcc or clang, not ${CMAKE_C_COMPILER_ID}")
+endif()
