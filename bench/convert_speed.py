@@ -1,0 +1,147 @@
+"""Wall time and peak memory of round-to-nearest conversion to EOQ4, against llama-quantize to Q4_K and IQ4_XS.
+
+All convert the same F16 GGUF at the same thread count, in alternating order, whole processes from start to end.
+
+python -m bench.convert_speed --runs 5 --json convert-speed.json
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench.table import markdown_table
+from ggml_patch.build import built_programs
+from ggml_patch.errors import PatchToolError
+from ggml_patch.fetch import cache_folder
+from tests.material.models import YARDSTICKS, yardstick
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class ConversionFailed(Exception):
+    """A converter ended with an error."""
+
+
+@dataclass
+class Contender:
+    """One way of converting the model, and what its runs took."""
+
+    name: str
+    command: list[str]
+    target_ratio: float | None = None
+    """How many times as long as EOQ4 it should take at least."""
+    seconds: list[float] = field(default_factory=list)
+    peak_bytes: list[int] = field(default_factory=list)
+    output_bytes: int = 0
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def contenders(model: Path, output: Path, programs: Path, threads: int) -> list[Contender]:
+    """EOQ4 first: what the others are compared with."""
+    convert = [sys.executable, str(ROOT / "tools" / "convert_eoq.py"), str(model), str(output)]
+    quantize = [str(programs / "llama-quantize"), "--pure", str(model), str(output)]
+    return [
+        Contender("EOQ4 (convert_eoq.py --rtn)", [*convert, "--rtn", "--quiet", "--threads", str(threads)]),
+        Contender("Q4_K (llama-quantize --pure)", [*quantize, "Q4_K", str(threads)], target_ratio=2),
+        Contender("IQ4_XS (llama-quantize --pure)", [*quantize, "IQ4_XS", str(threads)], target_ratio=5),
+    ]
+
+
+def timed_run(command: Sequence[str]) -> tuple[float, int]:
+    """Run a program: seconds from start to end, and its peak resident memory in bytes, mapped files included."""
+    with tempfile.TemporaryFile() as log:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            log.seek(0)
+            said = log.read().decode(errors="replace")[-3000:]
+            raise ConversionFailed(f"{' '.join(command)}\nended with status {process.returncode}:\n{said}")
+    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def race(runners: list[Contender], output: Path, runs: int) -> None:
+    """One run of each to warm caches up, then `runs` rounds, every other one in reverse order."""
+    for round_number in range(runs + 1):
+        for contender in runners if round_number % 2 else reversed(runners):
+            output.unlink(missing_ok=True)
+            seconds, peak = timed_run(contender.command)
+            contender.output_bytes = output.stat().st_size
+            print(f"    round {round_number}: {contender.name} {seconds:.2f} s", file=sys.stderr, flush=True)
+            if round_number:
+                contender.seconds.append(seconds)
+                contender.peak_bytes.append(peak)
+
+
+def table(runners: list[Contender]) -> str:
+    """Markdown: medians, and each median over EOQ4's."""
+    reference = runners[0].median
+    rows = [
+        (
+            c.name,
+            f"{c.median:.2f}",
+            f"{c.median / reference:.2f}",
+            f"{c.target_ratio:.0f}" if c.target_ratio else "",
+            f"{max(c.peak_bytes) / 2**20:.0f}",
+            f"{c.output_bytes / 1e6:.0f}",
+        )
+        for c in runners
+    ]
+    return markdown_table(("conversion", "seconds", "over EOQ4", "aim", "peak MiB", "output MB"), rows)
+
+
+def cpu_name() -> str:
+    """The processor as Linux names it, or the architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.convert_speed", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", type=Path, help="F16 GGUF to convert (default: the yardstick of --size)")
+    parser.add_argument("--size", choices=YARDSTICKS, default="0.5b", help="yardstick (default: 0.5b)")
+    parser.add_argument("--runs", type=int, default=5, help="timed runs of each (default: 5)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of each (default: all cores)")
+    parser.add_argument("--programs", type=Path, help="folder of llama-quantize (default: what tools/setup.sh built)")
+    parser.add_argument("--json", type=Path, help="file for all single results")
+    options = parser.parse_args()
+    if options.runs < 1:
+        parser.error("--runs must be at least 1")
+    try:
+        programs = options.programs or built_programs(cache_folder())
+        model = options.model or yardstick(options.size)
+        with tempfile.TemporaryDirectory(dir=model.parent, prefix=".convert-speed.") as folder:
+            output = Path(folder) / "output.gguf"
+            runners = contenders(model, output, programs, options.threads)
+            race(runners, output, options.runs)
+    except (ConversionFailed, PatchToolError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    setting = {"model": model.name, "threads": options.threads, "runs": options.runs, "cpu": cpu_name()}
+    print(", ".join(f"{name} {value}" for name, value in setting.items()), end="\n\n")
+    print(table(runners))
+    if options.json:
+        results = [asdict(c) | {"median": c.median, "over_eoq4": c.median / runners[0].median} for c in runners]
+        options.json.write_text(json.dumps(setting | {"conversions": results}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

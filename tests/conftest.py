@@ -1,0 +1,35 @@
+"""What all tests share: the built llama.cpp and its source."""
+
+from pathlib import Path
+
+import pytest
+
+from ggml_patch.build import built_programs, ensure_source
+from ggml_patch.errors import PatchToolError
+from ggml_patch.fetch import cache_folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--llama-bin",
+        type=Path,
+        help="folder of built llama.cpp programs with the patch (default: what tools/setup.sh built)",
+    )
+
+
+@pytest.fixture(scope="session")
+def programs(request: pytest.FixtureRequest) -> Path:
+    """The folder with llama-cli and the other programs of the patched llama.cpp."""
+    given: Path | None = request.config.getoption("--llama-bin")
+    if given is not None:
+        return given.absolute()
+    try:
+        return built_programs(cache_folder())
+    except PatchToolError as error:
+        pytest.fail(str(error))
+
+
+@pytest.fixture(scope="session")
+def llama_source() -> Path:
+    """The patched source tree of the pinned llama.cpp; fetched if the cache has none."""
+    return ensure_source(cache_folder())

@@ -1,0 +1,71 @@
+"""llama-server answers chat completions from an EOQ file."""
+
+import json
+import re
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.conftest import Convert
+
+START_SECONDS = 120
+
+
+@contextmanager
+def llama_server(programs: Path, model: Path) -> Iterator[str]:
+    """A running server on a free port of the loopback interface; gives its address, and ends it in any case."""
+    # port 0: the server takes a free one and says which
+    command = [str(programs / "llama-server"), "-m", str(model), "--host", "127.0.0.1", "--port", "0"]
+    command += ["-c", "512", "--parallel", "1"]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        # a server that hangs is killed, which ends its output and so the loop below
+        watchdog = threading.Timer(START_SECONDS, process.kill)
+        watchdog.start()
+        reader = None
+        try:
+            assert process.stdout is not None
+            lines = []
+            for raw in process.stdout:
+                lines.append(raw.decode(errors="replace"))
+                if found := re.search(r"listening on (http://\S+)", lines[-1]):
+                    break
+            else:
+                raise AssertionError("llama-server ended before it listened:\n" + "".join(lines[-60:]))
+            # the pipe must be emptied, or the server would wait for us
+            reader = threading.Thread(target=process.stdout.read, daemon=True)
+            reader.start()
+            yield found[1]
+        finally:
+            watchdog.cancel()
+            process.kill()
+            if reader is not None:
+                reader.join()
+
+
+def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the address is on this machine
+    with opener.open(request, timeout=120) as response:
+        answer: dict[str, Any] = json.load(response)
+    return answer
+
+
+def test_chat_completion(programs: Path, smollm2: Convert) -> None:
+    with llama_server(programs, smollm2("eoq4")) as address:
+        body = {
+            "messages": [{"role": "user", "content": "What is the capital of France?"}],
+            "temperature": 0,
+            "seed": 1,
+            "max_tokens": 48,
+        }
+        answer = post(f"{address}/v1/chat/completions", body)
+    (choice,) = answer["choices"]
+    assert choice["message"]["role"] == "assistant"
+    assert "Paris" in choice["message"]["content"]
+    assert answer["usage"]["completion_tokens"] > 1

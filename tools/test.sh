@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Sets up, then runs every check there is: style, types, the C tests with and without sanitizers, pytest.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: tools/test.sh [pytest options]
+
+Runs tools/setup.sh, ruff, mypy, clang-format, the C tests (optimised, and under the address and undefined behaviour
+sanitizers), and pytest last. Options and paths go to pytest: tools/test.sh tests/unit -k rotation
+TEXT
+}
+
+case "${1:-}" in
+    --help | -h) usage; exit 0 ;;
+esac
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+tools/setup.sh
+PATH="$PWD/.venv/bin:$PATH"
+
+step() {
+    echo "==> $*"
+}
+
+# builds the C kernels in build/NAME with the given CMake options, and runs their tests
+c_tests() {
+    local name=$1
+    shift
+    step "C kernels: $name"
+    cmake -S . -B "build/$name" "$@" >/dev/null
+    cmake --build "build/$name" --parallel "$(nproc)" >"build/$name/build.log" 2>&1 || {
+        cat "build/$name/build.log"
+        exit 1
+    }
+    ctest --test-dir "build/$name" --output-on-failure
+}
+
+step "ruff"
+ruff check .
+ruff format --check .
+
+step "mypy"
+mypy
+
+step "clang-format"
+find ggml_patch -name '*.[ch]' ! -name 'eoq-format.h' -print0 | xargs -0 clang-format --dry-run -Werror
+
+c_tests native
+c_tests generic -DEOQ_NATIVE=OFF
+c_tests sanitized -DEOQ_SANITIZE=address,undefined,float-cast-overflow -DCMAKE_BUILD_TYPE=Debug
+
+step "pytest"
+exec python -m pytest "$@"
