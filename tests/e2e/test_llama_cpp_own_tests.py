@@ -25,11 +25,12 @@ def test_quantize_fns(programs: Path) -> None:
 
 @pytest.mark.parametrize(("op", "field"), [("MUL_MAT", "type_a"), ("MUL_MAT_ID", "type_a"), ("GET_ROWS", "type")])
 def test_backend_ops(programs: Path, op: str, field: str) -> None:
-    # llama.cpp's own large cases of MUL_MAT_ID alone take a quarter of an hour and 5 GB: ours only
-    output = run(programs / "test-backend-ops", "test", "-o", op, "-b", "CPU", "-p", "eoq", timeout=580)
+    """Only the cases of our types: all of them take a quarter of an hour."""
+    output = run(programs / "test-backend-ops", "test", "-o", op, "-p", "eoq", "-b", "CPU")
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
     assert re.search(r"^\s*(\d+)/\1 tests passed", plain, re.MULTILINE), plain[-3000:]
     for name in NAMES:
-        results = re.findall(rf"{op}\({field}={name},.*\): (.+)", plain)
+        # as all types, ours are multiplied by float32 only
+        results = re.findall(rf"{op}\({field}={name},(?!type_b=f16).*\): (.+)", plain)
         assert results, f"{op} is not tested with {name}"
         assert set(results) == {"OK"}, (name, set(results))

@@ -1,5 +1,7 @@
 """A converted language model talks, and predicts text about as well as its source."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,15 +19,23 @@ def test_llama_cli_answers(programs: Path, smollm2: Convert, type_name: str) -> 
     assert "Paris" in answer.partition(QUESTION)[2]
 
 
-# RTN, a model of 135M: measured ratios stand in the README; these bounds are for gross errors, such as a
-# rotation that the file and the kernel do not share (ratios of thousands)
-@pytest.mark.parametrize(("type_name", "bound"), [("eoq5", 1.10), ("eoq4", 1.35)])
-def test_perplexity_is_near_that_of_f16(
-    programs: Path, smollm2_f16: Path, smollm2: Convert, evaluation_text: Path, type_name: str, bound: float
-) -> None:
-    def measure(model: Path) -> float:
-        return perplexity(programs, model, evaluation_text, chunks=8, context=512)
+@pytest.fixture(scope="module")
+def measure(programs: Path, evaluation_text: Path) -> Callable[[Path], float]:
+    """Perplexity of a model on 2048 tokens of news."""
 
+    @cache
+    def perplexity_of(model: Path) -> float:
+        return perplexity(programs, model, evaluation_text, chunks=4, context=512)
+
+    return perplexity_of
+
+
+# What rounding to nearest costs a model of 135M is measured in the README. These bounds are for gross errors, such as a
+# rotation that the file and the kernel do not share, which gives ratios of thousands.
+@pytest.mark.parametrize(("type_name", "bound"), [("eoq6", 1.05), ("eoq5", 1.15), ("eoq4", 2.0)])
+def test_perplexity_is_near_that_of_f16(
+    measure: Callable[[Path], float], smollm2_f16: Path, smollm2: Convert, type_name: str, bound: float
+) -> None:
     ratio = measure(smollm2(type_name)) / measure(smollm2_f16)
     print(f"perplexity of {type_name} over that of F16: {ratio:.4f}")
     assert 0.9 < ratio < bound
