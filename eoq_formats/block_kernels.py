@@ -234,6 +234,7 @@ def quantize_block(x, bits, low_bits, sign, levels, code_of, factor, work, out):
         v[i] = min(max(x[i], -INPUT_LIMIT), INPUT_LIMIT) * sign[i]
     if not finite:
         out[:] = 0
+        out[1] = 0x7E  # a scale of NaN, so that every check of the row finds it
         return STATUS_NON_FINITE, 0.0, 0.0
     _transform(v)
     largest = np.int32(0)

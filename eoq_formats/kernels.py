@@ -50,7 +50,7 @@ class QuantizedRows:
     data   uint8 (rows, row bytes)
     signal float64 (rows,), sum of the squared weights
     error  float64 (rows,), sum of the squared differences between packed and given weights
-    status int32 (rows,), STATUS_OK, STATUS_NON_FINITE (a NaN or infinity: the row's data is void) or
+    status int32 (rows,), STATUS_OK, STATUS_NON_FINITE (a NaN or infinity: its block has a scale of NaN) or
            STATUS_SCALE_OVERFLOW (a block needs a larger scale than fp16 has: it is clipped)
     """
 

@@ -45,9 +45,15 @@ def sum_by_halves(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def quantize(x: NDArray[np.float32], t: WeightType) -> NDArray[np.uint8]:
-    """Round weights float32 (rows, n) to nearest: uint8 (rows, t.row_bytes(n)). Values must be finite. (Section 5)"""
+    """Round weights float32 (rows, n) to nearest: uint8 (rows, t.row_bytes(n)). (Section 5)
+
+    A block with a NaN or an infinity gets a scale of NaN and no codes.
+    """
     rows = x.shape[0]
-    v = rotate(np.clip(x.reshape(-1, t.width), -INPUT_LIMIT, INPUT_LIMIT))
+    blocks = x.reshape(-1, t.width)
+    finite = np.logical_and.reduce(np.isfinite(blocks), axis=1)
+    blocks = np.where(finite[:, None], blocks, np.float32(0))
+    v = rotate(np.clip(blocks, -INPUT_LIMIT, INPUT_LIMIT))
     d, codes = _fit(v, t)
     on_grid, grid_d, grid_codes = _grid(v, t)
     d, codes = np.where(on_grid, grid_d, d), np.where(on_grid[:, None], grid_codes, codes)
@@ -58,6 +64,7 @@ def quantize(x: NDArray[np.float32], t: WeightType) -> NDArray[np.uint8]:
 
     planes = pack(codes, t.bits)
     planes[d == 0] = 0
+    d = np.where(finite, d, np.float16(np.nan))
     scales = d.astype("<f2").view(np.uint8).reshape(-1, SCALE_BYTES)
     return np.concatenate((scales, planes), axis=1).reshape(rows, -1)
 

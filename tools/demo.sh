@@ -10,13 +10,13 @@ Sets up, fetches SmolLM2-135M-Instruct, converts it to EOQ4 and EOQ5, lets both 
 prints size, bits a weight and perplexity beside F16. The models stay in $EOQ_CACHE/demo (default ~/.cache/eoq/demo).
 
 options:
-  --chunks N   windows of 512 tokens of news text to measure perplexity on (default: 16)
+  --chunks N   windows of 512 tokens of news text to measure perplexity on (default: 10)
   --help       print this text
 TEXT
 }
 
 question="What is the capital of France?"
-chunks=16
+chunks=10
 while [ $# -gt 0 ]; do
     case "$1" in
         --chunks) chunks=${2:?--chunks needs a number}; shift ;;

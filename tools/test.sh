@@ -50,5 +50,11 @@ c_tests native
 c_tests generic -DEOQ_NATIVE=OFF
 c_tests sanitized -DEOQ_SANITIZE=address,undefined,float-cast-overflow -DCMAKE_BUILD_TYPE=Debug
 
+# ahead of pytest, whose tests have a time limit
+for name in smollm2 minilm evaluation-text yardstick-0.5b; do
+    step "model: $name"
+    python -m tests.material "$name"
+done
+
 step "pytest"
 exec python -m pytest "$@"

@@ -15,6 +15,7 @@
 #define EOQ_INPUT_LIMIT    0x1p100f
 #define EOQ_MAX_SCALE      65504.0f
 #define EOQ_GRID_TOLERANCE 0x1p-20f
+#define EOQ_NOT_A_NUMBER   0x7E00
 
 // what distinguishes the ten types
 typedef struct {
@@ -134,6 +135,11 @@ static inline uint16_t eoq_quantize_block(const eoq_type * t, const float * x, u
     float   v[QK_EOQ];
     uint8_t codes[QK_EOQ];
     for (int i = 0; i < t->width; ++i) {
+        if (!isfinite(x[i])) {
+            // cannot be stored: a scale that ggml_validate_row_data refuses
+            memset(qs, 0, (size_t) (t->bits * t->width / 8));
+            return EOQ_NOT_A_NUMBER;
+        }
         float clamped = x[i] < -EOQ_INPUT_LIMIT ? -EOQ_INPUT_LIMIT : x[i];
         clamped       = clamped > EOQ_INPUT_LIMIT ? EOQ_INPUT_LIMIT : clamped;
         v[i]          = eoq_sign_is_negative(i) ? -clamped : clamped;

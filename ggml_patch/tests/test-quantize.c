@@ -1,5 +1,5 @@
 // The weight quantiser: rows are independent and exactly sized, its error is the codebook's, quantising what was
-// dequantised changes nothing, and extreme blocks give finite weights.
+// dequantised changes nothing, extreme blocks give finite weights, and what is no number is marked.
 
 #include "testing.h"
 
@@ -71,6 +71,29 @@ static void check_rows(const struct weight_type * t, int n_rows, int n_blocks, i
     free(again);
 }
 
+// A weight that is no number cannot be stored: the scale says so, and ggml_validate_row_data refuses the row. The other
+// blocks are as ever.
+static void check_not_finite(const struct weight_type * t, float bad, uint64_t * random) {
+    const int n      = 3 * t->width;
+    float *   x      = exact_buffer(n * sizeof(float));
+    uint8_t * blocks = exact_buffer(3 * t->block_bytes);
+    uint8_t * good   = exact_buffer(3 * t->block_bytes);
+    for (int i = 0; i < n; ++i) {
+        x[i] = random_normal(random);
+    }
+    t->quantize_ref(x, good, n);
+    x[t->width + random_int(random, 0, t->width - 1)] = bad;
+    t->quantize_ref(x, blocks, n);
+    CHECK(!isfinite(half_to_float(block_scale(blocks + t->block_bytes))), "%s: %f was quantised", t->name,
+          (double) bad);
+    CHECK(memcmp(blocks, good, t->block_bytes) == 0, "%s: the block before %f changed", t->name, (double) bad);
+    CHECK(memcmp(blocks + 2 * t->block_bytes, good + 2 * t->block_bytes, t->block_bytes) == 0,
+          "%s: the block after %f changed", t->name, (double) bad);
+    free(x);
+    free(blocks);
+    free(good);
+}
+
 // mean squared errors on N(0, 1) of the optimal real-valued quantisers, and what the integer tables may lose
 static const double optimum[]   = { 0.117482, 0.034548, 0.009501, 0.002505, 0.000644 };
 static const double allowance[] = { 1.001, 1.001, 1.001, 1.007, 1.03 };
@@ -109,6 +132,9 @@ int main(void) {
             }
         }
         check_error(&weight_types[i], &random);
+        check_not_finite(&weight_types[i], NAN, &random);
+        check_not_finite(&weight_types[i], INFINITY, &random);
+        check_not_finite(&weight_types[i], -INFINITY, &random);
     }
     return failures != 0;
 }

@@ -102,6 +102,18 @@ def test_c_dot_products_over_many_blocks_agree(t: WeightType, c_kernels: CKernel
         assert abs(c_kernels.dot(weights[0], activations[0], t, variant) - terms.sum()) <= bound
 
 
+@each_type
+def test_blocks_that_cannot_be_stored_are_marked_alike(t: WeightType, c_kernels: CKernels) -> None:
+    x = np.random.default_rng(15).standard_normal((5, t.width)).astype(np.float32)
+    x[1, 0], x[2, -1], x[3, 7] = np.nan, np.inf, -np.inf
+    expected = reference.quantize(x, t)
+    scales = expected[:, :2].copy().view("<f2")[:, 0]
+    assert np.isnan(scales).tolist() == [False, True, True, True, False]
+    assert not expected[1:4, 2:].any()
+    assert (kernels.quantize(x, t).data == expected).all()
+    assert (c_kernels.quantize(x, t) == expected).all()
+
+
 def test_non_finite_activations_agree(c_kernels: CKernels) -> None:
     x = np.zeros((4, 128), dtype=np.float32)
     x[0, 3], x[1, 0], x[2, 127] = np.nan, np.inf, -np.inf
