@@ -50,10 +50,10 @@ def quantize(x: NDArray[np.float32], t: WeightType) -> NDArray[np.uint8]:
     A block with a NaN or an infinity gets a scale of NaN and no codes.
     """
     rows = x.shape[0]
-    blocks = x.reshape(-1, t.width)
-    finite = np.logical_and.reduce(np.isfinite(blocks), axis=1)
-    blocks = np.where(finite[:, None], blocks, np.float32(0))
-    v = rotate(np.clip(blocks, -INPUT_LIMIT, INPUT_LIMIT))
+    blocks = np.clip(x.reshape(-1, t.width), -INPUT_LIMIT, INPUT_LIMIT)
+    finite = np.isfinite(x).reshape(blocks.shape).all(axis=1)
+    blocks[~finite] = 0
+    v = rotate(blocks)
     d, codes = _fit(v, t)
     on_grid, grid_d, grid_codes = _grid(v, t)
     d, codes = np.where(on_grid, grid_d, d), np.where(on_grid[:, None], grid_codes, codes)
