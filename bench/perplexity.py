@@ -78,6 +78,9 @@ def main() -> int:
     parser.add_argument("--programs", type=Path, help="folder of llama-perplexity (default: what tools/setup.sh built)")
     options = parser.parse_args()
     sizes = ["--chunks", str(options.chunks), "-c", str(options.context)]
+    for model in options.models:
+        if not model.is_file():
+            parser.error(f"{model} does not exist")
     register()
     try:
         programs = options.programs or built_programs(cache_folder())

@@ -79,6 +79,8 @@ make_venv() {
     echo "$wanted" >"$stamp"
 }
 
+if [ -n "$python" ]; then find_python; fi
+
 # one set-up of this tree at a time
 exec 9<"${BASH_SOURCE[0]}"
 flock -n 9 || { echo "==> waiting for another set-up of this folder" >&2; flock 9; }
