@@ -19,5 +19,13 @@ class HfConversionError(SourceError):
     """llama.cpp's converter could not turn the Hugging Face folder into a GGUF."""
 
 
+class StatisticsError(EoqError):
+    """A file of statistics is missing, damaged, or belongs to another model."""
+
+
+class CalibrationError(EoqError):
+    """The model cannot be run on the calibration text, or there is too little of it."""
+
+
 class TargetError(EoqError):
     """The output file cannot be written where it should go."""

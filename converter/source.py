@@ -1,6 +1,5 @@
 """The model to convert: the tensors and metadata of a GGUF file, or of all its splits, mapped into memory."""
 
-import mmap
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,48 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.errors import SourceError
-from converter.gguf_header import GgufHeader, MetadataEntry, parse_header
+from converter.gguf_header import MetadataEntry
+from converter.mapped_gguf import MappedGguf
 from converter.tensor_types import row_bytes
 from converter.tensors import TensorInfo
 
 _SPLIT_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
 
-class _MappedFile:
-    """One GGUF file, mapped read-only."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            with path.open("rb") as file:
-                if file.seek(0, 2) == 0:
-                    raise SourceError(f"{path} cannot be read as GGUF: it is empty")
-                self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except OSError as e:
-            raise SourceError(f"{path} cannot be read: {e.strerror}") from None
-        try:
-            self.header: GgufHeader = parse_header(self.map)
-        except SourceError as e:
-            raise SourceError(f"{path} cannot be read as GGUF: {e}") from None
-        self.bytes: NDArray[np.uint8] = np.frombuffer(self.map, dtype=np.uint8)
-
-    def drop_pages(self, start: int, size: int) -> None:
-        """Let go of what was read, so that memory in use does not grow to the size of the file."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            first = start // mmap.PAGESIZE * mmap.PAGESIZE
-            self.map.madvise(mmap.MADV_DONTNEED, first, start + size - first)
-
-
 @dataclass(frozen=True)
 class _Place:
-    file: _MappedFile
+    file: MappedGguf
     start: int
 
 
 class Source:
     """An open model. Tensors keep the order of the file."""
 
-    def __init__(self, files: Sequence[_MappedFile]) -> None:
+    def __init__(self, files: Sequence[MappedGguf]) -> None:
         self.paths = tuple(file.path for file in files)
         self.metadata: tuple[MetadataEntry, ...] = files[0].header.metadata
         self.alignment = files[0].header.alignment
@@ -92,11 +67,11 @@ class Source:
 
 def open_gguf(path: Path) -> Source:
     """Open a GGUF file with all its splits. Raises SourceError. The mapping ends with the last array taken from it."""
-    first = _MappedFile(path)
+    first = MappedGguf(path)
     return Source([first, *_other_splits(first)])
 
 
-def _other_splits(first: _MappedFile) -> list[_MappedFile]:
+def _other_splits(first: MappedGguf) -> list[MappedGguf]:
     count = first.header.get("split.count")
     if not isinstance(count, int) or count <= 1:
         return []
@@ -114,7 +89,7 @@ def _other_splits(first: _MappedFile) -> list[_MappedFile]:
         raise SourceError(
             f"{first.path} is one of {count} splits, and these are missing beside it: {', '.join(missing)}"
         )
-    splits = [_MappedFile(path) for path in paths[1:]]
+    splits = [MappedGguf(path) for path in paths[1:]]
     for i, split in enumerate(splits, 1):
         if split.header.get("split.no") != i or split.header.get("split.count") != count:
             raise SourceError(f"{split.path} is not split {i + 1} of {count} of this model")

@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 
 from converter.errors import TargetError
 from converter.gguf_header import MetadataEntry, TensorEntry, align, pack_header
-from converter.plan import Plan
+from converter.tensors import TensorInfo
 from converter.weights import Bytes
 
 _READ_BYTES = 1 << 22
@@ -61,12 +61,14 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 class GgufOutput:
     """A GGUF file in the making, as a context: leaving it without `commit` leaves nothing behind.
 
-    Tensors are written in the order of the plan, each as its rows in pieces.
+    Tensors are written in the order given, each as its rows in pieces.
     """
 
-    def __init__(self, target: Path, metadata: Sequence[MetadataEntry], plan: Plan, alignment: int) -> None:
+    def __init__(
+        self, target: Path, metadata: Sequence[MetadataEntry], tensors: Sequence[TensorInfo], alignment: int
+    ) -> None:
         self.target = target
-        self.tensors = _layout(plan, alignment)
+        self.tensors = _layout(tensors, alignment)
         self.head = pack_header(metadata, self.tensors, alignment)
         self.size = len(self.head) + sum(align(t.nbytes, alignment) for t in self.tensors)
         """Bytes of the finished file."""
@@ -132,10 +134,10 @@ class GgufOutput:
         self._temporary.unlink(missing_ok=True)
 
 
-def _layout(plan: Plan, alignment: int) -> list[TensorEntry]:
+def _layout(tensors: Sequence[TensorInfo], alignment: int) -> list[TensorEntry]:
     entries, offset = [], 0
-    for t in plan.tensors:
-        entries.append(TensorEntry(t.tensor.name, t.tensor.shape, t.type, offset))
+    for t in tensors:
+        entries.append(TensorEntry(t.name, t.shape, t.type, offset))
         offset += align(t.nbytes, alignment)
     return entries
 

@@ -46,6 +46,11 @@ class Plan:
     """The type that names the file (general.file_type)."""
 
     @property
+    def outputs(self) -> list[TensorInfo]:
+        """The tensors as they are to be written."""
+        return [TensorInfo(t.tensor.name, t.tensor.shape, t.type) for t in self.tensors]
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all tensors, padding aside."""
         return sum(t.nbytes for t in self.tensors)

@@ -14,24 +14,20 @@ from gguf import GGUFValueType
 from converter import write
 from converter.errors import TargetError
 from converter.gguf_header import pack_entry
-from converter.plan import Plan, TensorPlan
 from converter.tensors import TensorInfo
 from converter.write import GgufOutput, check_not_source, check_space, resolve_target
-from eoq_formats.types import weight_type
 
 METADATA = [
     pack_entry("general.architecture", GGUFValueType.STRING, "llama"),
     pack_entry("general.alignment", GGUFValueType.UINT32, 64),
 ]
 SHAPES = {"a.weight": (3, 5), "b.weight": (7,)}
-PLAN = Plan(
-    tuple(TensorPlan(TensorInfo(name, shape, T.F32), T.F32, "") for name, shape in SHAPES.items()), weight_type("eoq4")
-)
+TENSORS = [TensorInfo(name, shape, T.F32) for name, shape in SHAPES.items()]
 A, B = np.arange(15, dtype=np.float32).reshape(5, 3), np.arange(7, dtype=np.float32).reshape(1, 7)
 
 
 def write_all(target: Path) -> GgufOutput:
-    with GgufOutput(target, METADATA, PLAN, 64) as output:
+    with GgufOutput(target, METADATA, TENSORS, 64) as output:
         output.write_tensor(iter([A[:2].view(np.uint8), A[2:].view(np.uint8)]))
         assert not target.exists() or target.read_bytes() == b"old"
         output.write_tensor(iter([B.view(np.uint8)]))
@@ -65,7 +61,7 @@ def test_an_existing_file_is_replaced_at_the_end(folder: Path) -> None:
 def test_nothing_is_left_when_the_work_breaks_off(error: type[BaseException], folder: Path) -> None:
     target = folder / "m.gguf"
     target.write_bytes(b"old")
-    with pytest.raises(error), GgufOutput(target, METADATA, PLAN, 64) as output:
+    with pytest.raises(error), GgufOutput(target, METADATA, TENSORS, 64) as output:
         output.write_tensor(iter([A.view(np.uint8)]))
         assert len(list(folder.iterdir())) == 2
         raise error

@@ -1,0 +1,85 @@
+"""llama.cpp's importance matrices (llama-imatrix, GGUF form): the mean squares of a tensor's inputs, no more."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from gguf import GGMLQuantizationType
+from numpy.typing import NDArray
+
+from converter.errors import StatisticsError
+from converter.gguf_header import TensorEntry
+from converter.mapped_gguf import MappedGguf
+from converter.statistics.statistics import Statistics
+
+FILE_TYPE = "imatrix"
+"""Value of general.type."""
+_SUMS, _COUNTS = ".in_sum2", ".counts"
+
+
+class Imatrix(Statistics):
+    """An imatrix.gguf. It does not tell which model it belongs to, nor which tensors share an input."""
+
+    fingerprint = None
+    has_moments = False
+
+    def __init__(self, file: MappedGguf) -> None:
+        """Raises StatisticsError where the file is damaged or has no statistics."""
+        self.path = file.path
+        entries = {t.name: t for t in file.header.tensors}
+        names = [name.removesuffix(_SUMS) for name in entries if name.endswith(_SUMS)]
+        if not names:
+            raise StatisticsError(f"{self.path} is an importance matrix without any statistics; make it again")
+        self._counts: dict[str, NDArray[np.float64]] = {}
+        self._squares: dict[str, NDArray[np.float64]] = {}
+        for name in names:
+            counts = entries.get(name + _COUNTS)
+            if counts is None:
+                raise StatisticsError(f"{self.path} is damaged: it has sums of tensor {name}, but no counts")
+            self._add(name, _read(file, entries[name + _SUMS]), _read(file, counts))
+        self.tokens = int(max(counts.max() for counts in self._counts.values()))
+        chunks, size = (file.header.get(f"imatrix.{key}") for key in ("chunk_count", "chunk_size"))
+        self.description = f"{self.path.name} of llama-imatrix, {chunks} chunks of {size} tokens"
+
+    def _add(self, name: str, sums: NDArray[np.float64], counts: NDArray[np.float64]) -> None:
+        counts = counts.reshape(-1)
+        sums = sums.reshape(-1, sums.shape[-1])
+        if len(counts) != len(sums):
+            raise StatisticsError(
+                f"{self.path} is damaged: it has {len(counts)} counts for {len(sums)} rows of sums of tensor {name}"
+            )
+        if not (np.isfinite(sums).all() and np.isfinite(counts).all() and (sums >= 0).all() and (counts >= 0).all()):
+            raise StatisticsError(f"{self.path} has sums of squares of tensor {name} that are no positive numbers")
+        self._counts[name] = counts
+        self._squares[name] = sums / np.maximum(counts, 1)[:, None]
+
+    @property
+    def tensor_names(self) -> Sequence[str]:
+        return tuple(self._counts)
+
+    def __contains__(self, tensor_name: object) -> bool:
+        return tensor_name in self._counts
+
+    def input_key(self, tensor_name: str) -> str:
+        """The tensor's own name."""
+        return tensor_name
+
+    def row_length(self, tensor_name: str) -> int:
+        return int(self._squares[tensor_name].shape[1])
+
+    def counts(self, tensor_name: str) -> NDArray[np.float64]:
+        return self._counts[tensor_name]
+
+    def diagonal(self, tensor_name: str) -> NDArray[np.float64]:
+        return self._squares[tensor_name]
+
+    def moments(self, tensor_name: str, expert: int = 0) -> None:
+        """None: never known."""
+
+
+def _read(file: MappedGguf, entry: TensorEntry) -> NDArray[np.float64]:
+    """The numbers of a tensor, row-major, float64."""
+    if entry.type != GGMLQuantizationType.F32:
+        raise StatisticsError(f"{file.path} is damaged: {entry.name} has type {entry.type.name} instead of F32")
+    start = file.header.data_start + entry.offset
+    data = file.bytes[start : start + entry.nbytes].view(np.float32)
+    return data.reshape(entry.shape[::-1]).astype(np.float64)

@@ -1,0 +1,78 @@
+"""Statistics of several texts made into one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.errors import StatisticsError
+from converter.statistics.moments_file import InputLayout, MomentsFile, StatisticsWriter
+from converter.statistics.open import open_statistics
+from converter.statistics.triangle import Floats
+from converter.write import resolve_target
+
+_PIECE = 1 << 20
+
+
+def merge_statistics(paths: Sequence[Path], target: Path) -> MomentsFile:
+    """Write the means over all tokens of several statistics files of one model to `target`, and open it.
+
+    A token counts the same whichever file it comes from. Raises StatisticsError or TargetError.
+    """
+    files = [_open(path) for path in paths]
+    if not files:
+        raise StatisticsError("nothing to merge: give the statistics files")
+    target = resolve_target(target)
+    first = files[0]
+    for file in files[1:]:
+        _check_same(first, file)
+    head = replace(
+        first.head,
+        tokens=sum(file.tokens for file in files),
+        description=" + ".join(file.description for file in files),
+        notes=tuple(dict.fromkeys(note for file in files for note in file.notes)),
+    )
+    with StatisticsWriter(target, head) as writer:
+        for layout in head.inputs:
+            counts = np.stack([file.stored_counts(layout) for file in files])
+            # an expert that no file has seen keeps its zeros
+            shares = counts / np.maximum(counts.sum(0), np.finfo(np.float64).tiny)
+            diagonals = np.stack([file.diagonal(layout.tensors[0])[: layout.sets] for file in files])
+            diagonal = np.einsum("fs,fsn->sn", shares, diagonals)
+            writer.write(_merged(files, layout, shares), diagonal, counts.sum(0))
+        writer.commit()
+    return _open(target)
+
+
+def _open(path: Path) -> MomentsFile:
+    statistics = open_statistics(path)
+    if not isinstance(statistics, MomentsFile):
+        raise StatisticsError(f"{path} is an importance matrix of llama.cpp; merge such files with llama-imatrix")
+    return statistics
+
+
+def _check_same(first: MomentsFile, other: MomentsFile) -> None:
+    if other.fingerprint != first.fingerprint:
+        raise StatisticsError(f"{other.path} and {first.path} are of different models, so they cannot be merged")
+    if other.head.inputs != first.head.inputs:
+        differing = set(first.head.inputs) ^ set(other.head.inputs)
+        names = sorted({name for i in differing for name in i.tensors})
+        raise StatisticsError(
+            f"{other.path} and {first.path} do not have the same tensors, experts or order, so they cannot be merged; "
+            f"they differ at {names[0] if names else first.head.inputs[0].key}"
+        )
+
+
+def _merged(files: Sequence[MomentsFile], layout: InputLayout, shares: NDArray[np.float64]) -> Iterator[Floats]:
+    """The weighted packed moments, set after set, in pieces. `shares`: (files, sets)."""
+    stored = [file.stored_moments(layout) for file in files]
+    for number in range(layout.sets):
+        for start in range(0, stored[0].shape[1], _PIECE):
+            total = np.zeros(min(_PIECE, stored[0].shape[1] - start))
+            for share, moments in zip(shares[:, number], stored, strict=True):
+                total += share * moments[number, start : start + _PIECE]
+            yield total.astype(np.float32)
+        for file in files:
+            file.release(layout, number)

@@ -1,0 +1,219 @@
+"""Statistics files of our own: a GGUF container with the packed moments of every input."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFValueType
+from numpy.typing import NDArray
+
+from converter.errors import StatisticsError
+from converter.gguf_header import TensorEntry, pack_entry
+from converter.mapped_gguf import MappedGguf
+from converter.statistics.statistics import Statistics
+from converter.statistics.triangle import Floats, packed_length, unpack
+from converter.tensors import TensorInfo
+from converter.write import GgufOutput, check_space
+
+FILE_TYPE = "eoq-statistics"
+"""Value of general.type."""
+VERSION = 1
+_KEY = "eoq.statistics."
+_ALIGNMENT = 32
+
+
+@dataclass(frozen=True)
+class InputLayout:
+    """One input of the model and the tensors that it feeds."""
+
+    key: str
+    row_length: int
+    experts: int
+    """Experts of the tensors that it feeds; 1 for ordinary tensors."""
+    shared: bool
+    """Whether all experts are given the same input, so that one set of moments serves them all."""
+    tensors: tuple[str, ...]
+
+    @property
+    def sets(self) -> int:
+        """Moments that are stored."""
+        return 1 if self.shared else self.experts
+
+    def stored(self) -> tuple[TensorInfo, TensorInfo, TensorInfo]:
+        """Moments, diagonal and counts as they lie in a file."""
+        f32, f64 = GGMLQuantizationType.F32, GGMLQuantizationType.F64
+        return (
+            TensorInfo(f"{self.key}.moments", (packed_length(self.row_length), self.sets), f32),
+            TensorInfo(f"{self.key}.diagonal", (self.row_length, self.sets), f32),
+            TensorInfo(f"{self.key}.counts", (self.sets,), f64),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        return sum(t.nbytes for t in self.stored())
+
+
+@dataclass(frozen=True)
+class StatisticsHead:
+    """All that a file tells before the moments."""
+
+    fingerprint: str
+    tokens: int
+    description: str
+    notes: tuple[str, ...]
+    inputs: tuple[InputLayout, ...]
+
+
+class StatisticsWriter:
+    """A statistics file in the making, as a context: leaving it without `commit` leaves nothing behind.
+
+    Inputs are written in the order of `head.inputs`. Raises TargetError.
+    """
+
+    def __init__(self, target: Path, head: StatisticsHead) -> None:
+        layout = [
+            {
+                "key": i.key,
+                "row_length": i.row_length,
+                "experts": i.experts,
+                "shared": i.shared,
+                "tensors": list(i.tensors),
+            }
+            for i in head.inputs
+        ]
+        text, number = GGUFValueType.STRING, GGUFValueType.UINT64
+        metadata = [
+            pack_entry("general.type", text, FILE_TYPE),
+            pack_entry(_KEY + "version", number, VERSION),
+            pack_entry(_KEY + "fingerprint", text, head.fingerprint),
+            pack_entry(_KEY + "tokens", number, head.tokens),
+            pack_entry(_KEY + "description", text, head.description),
+            pack_entry(_KEY + "notes", text, json.dumps(head.notes)),
+            pack_entry(_KEY + "inputs", text, json.dumps(layout)),
+        ]
+        self._output = GgufOutput(target, metadata, [t for i in head.inputs for t in i.stored()], _ALIGNMENT)
+        check_space(target.parent, self._output.size, f"the statistics file {target.name}")
+
+    def __enter__(self) -> Self:
+        self._output.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._output.__exit__(kind, error, trace)
+
+    def write(self, pieces: Iterable[Floats], diagonal: NDArray[np.floating], counts: NDArray[np.floating]) -> None:
+        """Write the next input.
+
+        `pieces`: packed means of x xᵀ, set after set; `diagonal`: (sets, n); `counts`: (sets,).
+        """
+        self._output.write_tensor(piece.view(np.uint8) for piece in pieces)
+        self._output.write_tensor([np.ascontiguousarray(diagonal, dtype=np.float32).view(np.uint8)])
+        self._output.write_tensor([np.ascontiguousarray(counts, dtype=np.float64).view(np.uint8)])
+
+    def commit(self) -> None:
+        """Check what was written and give the file its name."""
+        self._output.commit()
+
+
+class MomentsFile(Statistics):
+    """A file that StatisticsWriter has written, mapped into memory."""
+
+    has_moments = True
+
+    def __init__(self, file: MappedGguf) -> None:
+        """Raises StatisticsError where the file is damaged."""
+        self.path = file.path
+        self._file = file
+        self._entries = {t.name: t for t in file.header.tensors}
+        self.head = _read_head(file)
+        self.fingerprint = self.head.fingerprint
+        self.tokens = self.head.tokens
+        self.description = self.head.description
+        self.notes = self.head.notes
+        self._inputs = {name: i for i in self.head.inputs for name in i.tensors}
+        for i in self.head.inputs:
+            for tensor in i.stored():
+                found = self._entries.get(tensor.name)
+                if found is None or found.shape != tensor.shape or found.type != tensor.type:
+                    raise StatisticsError(f"{self.path} is damaged: {tensor.name} is not what its list of inputs says")
+
+    @property
+    def tensor_names(self) -> Sequence[str]:
+        return tuple(self._inputs)
+
+    def __contains__(self, tensor_name: object) -> bool:
+        return tensor_name in self._inputs
+
+    def input_key(self, tensor_name: str) -> str:
+        return self._inputs[tensor_name].key
+
+    def row_length(self, tensor_name: str) -> int:
+        return self._inputs[tensor_name].row_length
+
+    def counts(self, tensor_name: str) -> NDArray[np.float64]:
+        i = self._inputs[tensor_name]
+        return np.resize(self.stored_counts(i), i.experts)
+
+    def diagonal(self, tensor_name: str) -> NDArray[np.float64]:
+        i = self._inputs[tensor_name]
+        stored = self._stored(f"{i.key}.diagonal").reshape(i.sets, i.row_length).astype(np.float64)
+        return np.broadcast_to(stored, (i.experts, i.row_length)) if i.shared else stored
+
+    def moments(self, tensor_name: str, expert: int = 0) -> NDArray[np.float32]:
+        i = self._inputs[tensor_name]
+        if not 0 <= expert < i.experts:
+            raise IndexError(f"{tensor_name} has {i.experts} experts, so none of number {expert}")
+        number = 0 if i.shared else expert
+        packed = self.stored_moments(i)[number]
+        matrix = unpack(packed, i.row_length)
+        self.release(i, number)
+        return matrix
+
+    def stored_counts(self, layout: InputLayout) -> NDArray[np.float64]:
+        """(sets,)"""
+        return self._stored(f"{layout.key}.counts")
+
+    def stored_moments(self, layout: InputLayout) -> NDArray[np.float32]:
+        """Packed triangles (sets, n (n + 1) / 2), a view of the file."""
+        return self._stored(f"{layout.key}.moments").reshape(layout.sets, -1)
+
+    def release(self, layout: InputLayout, number: int) -> None:
+        """Give back the memory of a set of moments, which will not be looked at soon."""
+        entry = self._entries[f"{layout.key}.moments"]
+        size = packed_length(layout.row_length) * 4
+        self._file.drop_pages(self._file.header.data_start + entry.offset + number * size, size)
+
+    def _stored(self, name: str) -> NDArray[Any]:
+        entry: TensorEntry = self._entries[name]
+        start = self._file.header.data_start + entry.offset
+        kind = np.float32 if entry.type == GGMLQuantizationType.F32 else np.float64
+        return self._file.bytes[start : start + entry.nbytes].view(kind)
+
+
+def _read_head(file: MappedGguf) -> StatisticsHead:
+    get = file.header.get
+    if get(_KEY + "version") != VERSION:
+        raise StatisticsError(
+            f"{file.path} is a statistics file of version {get(_KEY + 'version')}, and this program reads version "
+            f"{VERSION}; calibrate again"
+        )
+    try:
+        inputs = tuple(
+            InputLayout(
+                str(i["key"]), int(i["row_length"]), int(i["experts"]), bool(i["shared"]), tuple(map(str, i["tensors"]))
+            )
+            for i in json.loads(str(get(_KEY + "inputs")))
+        )
+        notes = tuple(map(str, json.loads(str(get(_KEY + "notes")))))
+        fingerprint, tokens, description = (get(_KEY + key) for key in ("fingerprint", "tokens", "description"))
+        if not (isinstance(fingerprint, str) and isinstance(tokens, int) and isinstance(description, str)):
+            raise ValueError("metadata")
+    except (ValueError, KeyError, TypeError):
+        raise StatisticsError(f"{file.path} is damaged: its head cannot be read; calibrate again") from None
+    return StatisticsHead(fingerprint, tokens, description, notes, inputs)

@@ -1,0 +1,103 @@
+"""What any source of statistics tells, whatever its file format."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEAST_TOKENS_PER_CHANNEL = 1 / 8
+"""Tokens that the statistics of an expert should have seen, for each input channel."""
+
+
+class Statistics(ABC):
+    """Second moments of the inputs of tensors, by GGUF tensor name.
+
+    All of a model's experts are one tensor in a GGUF, so each of its statistics comes once for each expert; `experts`
+    is 1 for an ordinary tensor. Methods raise KeyError for a tensor without statistics: ask with `in` first.
+    """
+
+    path: Path
+    fingerprint: str | None
+    """Of the model that they were taken from (`fingerprint(source)`); None where the file does not tell."""
+    tokens: int
+    """Tokens of the calibration text that were run."""
+    description: str
+    """Text, length of sequences and the like, in one line."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what could not be had, such as tensors without statistics."""
+    _last_pooled: tuple[str, NDArray[np.float32]] | None = None
+    has_moments: bool
+    """Whether `moments` gives matrices; if not, only diagonals are known."""
+
+    @property
+    @abstractmethod
+    def tensor_names(self) -> Sequence[str]:
+        """All tensors with statistics."""
+
+    @abstractmethod
+    def input_key(self, tensor_name: str) -> str:
+        """A name for the tensor's input: tensors fed by the same input, such as attn_q, attn_k and attn_v, share it."""
+
+    @abstractmethod
+    def row_length(self, tensor_name: str) -> int:
+        """Channels of the input, n."""
+
+    @abstractmethod
+    def counts(self, tensor_name: str) -> NDArray[np.float64]:
+        """Tokens seen, (experts,)."""
+
+    @abstractmethod
+    def diagonal(self, tensor_name: str) -> NDArray[np.float64]:
+        """Mean square of each input channel, (experts, n); zeros for an expert that saw no token."""
+
+    @abstractmethod
+    def moments(self, tensor_name: str, expert: int = 0) -> NDArray[np.float32] | None:
+        """The mean of x xᵀ over the inputs x, (n, n), symmetric, a new array. None if only its diagonal is known.
+
+        Zeros for an expert that saw no token.
+        """
+
+    def pooled_moments(self, tensor_name: str, expert: int) -> NDArray[np.float32]:
+        """Moments over the tokens of all experts, in the place of those of an expert that saw too few.
+
+        (n, n), or the diagonal (n,) where only that is known.
+        """
+        if self._last_pooled is None or self._last_pooled[0] != tensor_name:
+            self._last_pooled = tensor_name, self._pool(tensor_name)
+        return self._last_pooled[1].copy()
+
+    def _pool(self, tensor_name: str) -> NDArray[np.float32]:
+        counts, diagonal = self.counts(tensor_name), self.diagonal(tensor_name)
+        shares = (counts / max(1.0, counts.sum())).astype(np.float32)
+        pooled: NDArray[np.float32] = shares @ diagonal.astype(np.float32)
+        if self.moments(tensor_name) is None:
+            return pooled
+        pooled = np.zeros((diagonal.shape[1],) * 2, dtype=np.float32)
+        for i in np.flatnonzero(counts):
+            moments = self.moments(tensor_name, int(i))
+            assert moments is not None
+            pooled += shares[i] * moments
+        return pooled
+
+    def __contains__(self, tensor_name: object) -> bool:
+        return tensor_name in self.tensor_names
+
+    def warnings(self) -> Iterator[str]:
+        """Sentences on what to mind: the notes, and experts that saw too few tokens."""
+        yield from self.notes
+        for name in self.tensor_names:
+            short = self.experts_short_of_tokens(name)
+            if short:
+                yield (
+                    f"{len(short)} of {len(self.counts(name))} experts of {name} saw fewer than "
+                    f"{math.ceil(LEAST_TOKENS_PER_CHANNEL * self.row_length(name))} tokens of calibration; give more "
+                    "text, or show all tokens to all experts"
+                )
+
+    def experts_short_of_tokens(self, tensor_name: str) -> list[int]:
+        """Experts that saw fewer tokens than `LEAST_TOKENS_PER_CHANNEL` asks for. Their moments say little."""
+        least = LEAST_TOKENS_PER_CHANNEL * self.row_length(tensor_name)
+        return [int(i) for i in np.flatnonzero(self.counts(tensor_name) < least)]

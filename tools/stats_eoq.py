@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Collect, show and merge the statistics that calibrated conversions use."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+EXAMPLES = """\
+examples:
+  stats_eoq.py collect models/SmolLM2-135M smollm2.stats.gguf
+  stats_eoq.py collect model-f16.gguf code.stats.gguf --calib code.txt --calib-tokens 65536
+  stats_eoq.py merge model.stats.gguf code.stats.gguf both.stats.gguf
+  stats_eoq.py show both.stats.gguf
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    show = commands.add_parser("show", help="print what a statistics file or an imatrix of llama.cpp holds")
+    show.add_argument("file", metavar="FILE", type=Path)
+
+    merge = commands.add_parser("merge", help="make one file of several of the same model, token by token")
+    merge.add_argument("files", metavar="FILE", type=Path, nargs="+", help="files that stats_eoq.py or --stats made")
+    merge.add_argument("output", metavar="OUT", type=Path)
+
+    collect = commands.add_parser("collect", help="calibrate, without converting")
+    add = collect.add_argument
+    add("model", metavar="MODEL", type=Path, help="Hugging Face model folder, or GGUF file (the first of its splits)")
+    add("output", metavar="OUT", type=Path, help="file to write; an existing one is replaced when all is done")
+    add("--calib", metavar="FILE", type=Path, help="text to calibrate on (default: a mixture that comes with EOQ)")
+    add("--calib-tokens", type=int, metavar="N", help="most tokens of it (default: 32768)")
+    add("--calib-length", type=int, metavar="N", help="tokens in a sequence (default: 512)")
+    add("--calib-seed", type=int, metavar="N", help="chooses the sequences of a longer text (default: 0)")
+    add("--calib-dtype", choices=("float32", "bfloat16"), help="to run the model in (default: float32)")
+    add("--calib-memory", type=float, metavar="GIB", help="for sums of moments at a time (default: 4)")
+    add("--all-experts", action="store_true", help="let every expert of a mixture see every token")
+    add("--device", metavar="DEVICE", help="PyTorch device to calibrate on: cpu (default), cuda, cuda:1, mps")
+    add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
+    add("--llama-dir", type=Path, metavar="DIR", help="llama.cpp tree to convert Hugging Face folders with")
+    add("--work-dir", type=Path, metavar="DIR", help="where the intermediate GGUF goes (default: beside the output)")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    return parser.parse_args()
+
+
+def show(arguments: argparse.Namespace) -> None:
+    from converter.statistics import open_statistics, table_lines
+
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as head may have seen enough
+    for line in table_lines(open_statistics(arguments.file)):
+        print(line)
+
+
+def merge(arguments: argparse.Namespace) -> None:
+    from converter.statistics import merge_statistics
+
+    merged = merge_statistics(arguments.files, arguments.output)
+    print(f"{merged.path}: {merged.tokens:,} tokens of {len(arguments.files)} files")
+
+
+def given(**options: object) -> dict[str, Any]:
+    """The options that were given, so that the others keep their defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    from converter.calibration_options import CalibrationOptions
+    from converter.collect import collect_statistics
+    from converter.display import ConversionDisplay
+    from converter.options import ConversionOptions
+
+    calibration = CalibrationOptions(
+        **given(
+            text=arguments.calib,
+            tokens=arguments.calib_tokens,
+            sequence_length=arguments.calib_length,
+            seed=arguments.calib_seed,
+            device=arguments.device,
+            dtype=arguments.calib_dtype,
+            memory_limit=None if arguments.calib_memory is None else int(arguments.calib_memory * 2**30),
+        ),
+        all_experts=arguments.all_experts,
+    )
+    options = ConversionOptions(
+        calibration=calibration,
+        llama_dir=arguments.llama_dir,
+        work_dir=arguments.work_dir,
+        **given(threads=arguments.threads),
+    )
+    if arguments.quiet:
+        collect_statistics(arguments.model, arguments.output, options)
+        return
+    with ConversionDisplay() as display:
+        statistics = collect_statistics(arguments.model, arguments.output, options, display)
+    print(f"{statistics.path}: {len(statistics.tensor_names)} tensors; {statistics.description}")
+    for warning in statistics.warnings():
+        print(f"note: {warning}")
+
+
+def stop(number: int, frame: FrameType | None) -> NoReturn:
+    """Leave by way of all clean-up code."""
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    from eoq_formats.errors import EoqError
+
+    arguments = parse_arguments()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    try:
+        {"show": show, "merge": merge, "collect": collect}[arguments.command](arguments)
+    except (EoqError, OSError) as e:
+        sys.exit(f"error: {e}")
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was written", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()
