@@ -47,12 +47,20 @@ CONFIGS: dict[str, Callable[[], transformers.PretrainedConfig]] = {
 }
 """Architectures by the name used in tests."""
 
+MORE_CONFIGS: dict[str, Callable[[], transformers.PretrainedConfig]] = {
+    "gemma": lambda: transformers.GemmaConfig(**_COMMON, head_dim=32),
+    "gemma2": lambda: transformers.Gemma2Config(
+        **_COMMON, head_dim=64, sliding_window=32, query_pre_attn_scalar=64, attn_implementation="eager"
+    ),
+}
+"""Those that have tests of single stages only."""
+
 
 def write_model(architecture: str, folder: Path, seed: int = 0) -> None:
     """Write config, float32 safetensors and tokenizer of a random model into `folder`."""
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
-    config = CONFIGS[architecture]()
+    config = (CONFIGS | MORE_CONFIGS)[architecture]()
     config.dtype = "float32"
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     for name, parameter in model.named_parameters():
@@ -60,7 +68,7 @@ def write_model(architecture: str, folder: Path, seed: int = 0) -> None:
             # larger than the default, so that attention and experts differ between tokens
             torch.nn.init.normal_(parameter, std=0.08)
         elif name.endswith("norm.weight"):
-            torch.nn.init.normal_(parameter, mean=0.0 if architecture == "gemma3" else 1.0, std=0.1)
+            torch.nn.init.normal_(parameter, mean=0.0 if architecture.startswith("gemma") else 1.0, std=0.1)
         else:
             torch.nn.init.normal_(parameter, std=0.1)
     model.save_pretrained(folder)

@@ -1,0 +1,137 @@
+"""Random GGUF models of architectures for which llama.cpp's converter knows no tokenizer that a test could make.
+
+Their tokens come from another model's file.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from gguf import GGUFReader, GGUFWriter
+
+WIDTH = 192
+HEADS = 6
+INNER = 256
+EXPERTS = 4
+EXPERT_INNER = 128
+BLOCKS = 2
+
+Shapes = Iterator[tuple[str, tuple[int, ...]]]
+"""Names without `.weight`, and shapes with the row length last."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file of an architecture holds."""
+
+    block: Callable[[int], Shapes]
+    """The tensors of a block, by its number."""
+    outside: tuple[str, ...]
+    """Tensors of one row outside the blocks."""
+    tokens_of: str
+    """The tiny model whose tokens are used."""
+    head_length: int = WIDTH // HEADS
+    kv_heads: int = 2
+
+
+def _attention(layout: Layout) -> Shapes:
+    queries, values = HEADS * layout.head_length, layout.kv_heads * layout.head_length
+    yield "attn_norm", (WIDTH,)
+    yield "attn_q", (queries, WIDTH)
+    yield "attn_k", (values, WIDTH)
+    yield "attn_v", (values, WIDTH)
+    yield "attn_output", (WIDTH, queries)
+    yield "ffn_norm", (WIDTH,)
+
+
+def _experts() -> Shapes:
+    yield "ffn_gate_inp", (EXPERTS, WIDTH)
+    yield "ffn_gate_exps", (EXPERTS, EXPERT_INNER, WIDTH)
+    yield "ffn_up_exps", (EXPERTS, EXPERT_INNER, WIDTH)
+    yield "ffn_down_exps", (EXPERTS, WIDTH, EXPERT_INNER)
+
+
+def _qwen2moe(_: int) -> Shapes:
+    yield from _attention(LAYOUTS["qwen2moe"])
+    for part in "qkv":
+        yield f"attn_{part}.bias", (HEADS * 32 if part == "q" else 2 * 32,)
+    yield from _experts()
+    yield "ffn_gate_inp_shexp", (WIDTH,)
+    yield "ffn_gate_shexp", (INNER, WIDTH)
+    yield "ffn_up_shexp", (INNER, WIDTH)
+    yield "ffn_down_shexp", (WIDTH, INNER)
+
+
+def _qwen3moe(_: int) -> Shapes:
+    layout = LAYOUTS["qwen3moe"]
+    yield from _attention(layout)
+    yield "attn_q_norm", (layout.head_length,)
+    yield "attn_k_norm", (layout.head_length,)
+    yield from _experts()
+
+
+def _modern_bert(block: int) -> Shapes:
+    if block > 0:  # the first block reads the embeddings' norm
+        yield "attn_norm", (WIDTH,)
+    yield "attn_qkv", (3 * WIDTH, WIDTH)
+    yield "attn_output", (WIDTH, WIDTH)
+    yield "ffn_norm", (WIDTH,)
+    yield "ffn_up", (2 * INNER, WIDTH)
+    yield "ffn_down", (WIDTH, INNER)
+
+
+LAYOUTS = {
+    "qwen2moe": Layout(_qwen2moe, ("output_norm", "output"), tokens_of="llama"),
+    "qwen3moe": Layout(_qwen3moe, ("output_norm", "output"), tokens_of="llama", head_length=64),
+    "modern-bert": Layout(_modern_bert, ("token_embd_norm", "output_norm"), tokens_of="bert", kv_heads=HEADS),
+}
+"""Layouts by architecture."""
+
+
+def write_gguf_model(architecture: str, target: Path, tokens_of: Path, seed: int = 0) -> Path:
+    """Write a random float32 model with the tokens of another GGUF. Returns its path."""
+    layout, reader = LAYOUTS[architecture], GGUFReader(tokens_of)
+    random = np.random.default_rng(seed)
+    writer = GGUFWriter(target, architecture)
+    for key, entry in reader.fields.items():
+        if key.startswith("tokenizer."):
+            writer.add_key_value(key, entry.contents(), entry.types[0], *entry.types[1:2])
+    writer.add_context_length(512)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(BLOCKS)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(layout.kv_heads)
+    writer.add_key_length(layout.head_length)
+    writer.add_value_length(layout.head_length)
+    writer.add_feed_forward_length(INNER)
+    writer.add_rope_freq_base(10000.0)
+    if architecture == "modern-bert":
+        writer.add_layer_norm_eps(1e-5)
+        writer.add_causal_attention(False)
+        writer.add_string("modern-bert.hidden_activation", "silu")  # llama.cpp's gelu reads a table of F16 numbers
+    else:
+        writer.add_layer_norm_rms_eps(1e-6)
+        writer.add_expert_count(EXPERTS)
+        writer.add_expert_used_count(2)
+        writer.add_expert_feed_forward_length(EXPERT_INNER)
+        writer.add_expert_shared_feed_forward_length(INNER)
+
+    def add(name: str, shape: tuple[int, ...]) -> None:
+        values = random.standard_normal(shape) * 0.08
+        if name.endswith("norm"):
+            values += 1
+        writer.add_tensor(name if name.endswith(".bias") else f"{name}.weight", values.astype(np.float32))
+
+    vocabulary = len(reader.fields["tokenizer.ggml.tokens"].contents())
+    add("token_embd", (vocabulary, WIDTH))
+    for name in layout.outside:
+        add(name, (vocabulary, WIDTH) if name == "output" else (WIDTH,))
+    for block in range(BLOCKS):
+        for name, shape in layout.block(block):
+            add(f"blk.{block}.{name}", shape)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return target
