@@ -13,25 +13,20 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bench.table import markdown_table
+from bench.timed_run import ProgramFailed, timed_run
+from evaluation.table import markdown_table
 from ggml_patch.build import built_programs
 from ggml_patch.errors import PatchToolError
 from ggml_patch.fetch import cache_folder
 from tests.material.models import YARDSTICKS, yardstick
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class ConversionFailed(Exception):
-    """A converter ended with an error."""
 
 
 @dataclass
@@ -62,21 +57,6 @@ def contenders(model: Path, output: Path, programs: Path, threads: int, against:
         Contender("EOQ4 (convert_eoq.py --rtn)", [*convert, "--rtn", "--quiet", "--threads", str(threads)]),
         *(Contender(f"{t} (llama-quantize --pure)", [*quantize, t, str(threads)], AIMS.get(t)) for t in against),
     ]
-
-
-def timed_run(command: Sequence[str]) -> tuple[float, int]:
-    """Run a program: seconds from start to end, and its peak resident memory in bytes, mapped files included."""
-    with tempfile.TemporaryFile() as log:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            log.seek(0)
-            said = log.read().decode(errors="replace")[-3000:]
-            raise ConversionFailed(f"{' '.join(command)}\nended with status {process.returncode}:\n{said}")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def race(runners: list[Contender], output: Path, runs: int) -> None:
@@ -137,7 +117,7 @@ def main() -> int:
             output = Path(folder) / "output.gguf"
             runners = contenders(model, output, programs, options.threads, options.against)
             race(runners, output, options.runs)
-    except (ConversionFailed, PatchToolError, OSError, ValueError) as error:
+    except (ProgramFailed, PatchToolError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     setting = {"model": model.name, "threads": options.threads, "runs": options.runs, "cpu": cpu_name()}

@@ -7,7 +7,8 @@ usage() {
 usage: tools/demo.sh [--chunks N] [QUESTION]
 
 Sets up, fetches SmolLM2-135M-Instruct, converts it to EOQ4 and EOQ5, lets both answer QUESTION through llama-cli, and
-prints size, bits a weight and perplexity beside F16. The models stay in $EOQ_CACHE/demo (default ~/.cache/eoq/demo).
+prints size, bits a weight, perplexity and KL divergence beside F16. The models stay in $EOQ_CACHE/demo (default
+~/.cache/eoq/demo).
 
 options:
   --chunks N   windows of 512 tokens of news text to measure perplexity on (default: 10)
@@ -59,6 +60,7 @@ for type in EOQ4 EOQ5; do
         { cat "$models/llama-cli.log" >&2; exit 1; }
 done
 
-echo "==> perplexity on $chunks x 512 tokens of news"
-"$python" -m bench.perplexity --programs "$bin" --text "$text" --chunks "$chunks" "$name"-{F16,EOQ4,EOQ5}.gguf
+echo "==> perplexity and KL divergence on $chunks x 512 tokens of news"
+"$python" tools/eval_eoq.py --llama-bin "$bin" --base "$name-F16.gguf" --text "$text" --chunks "$chunks" --quiet \
+    "$name"-{EOQ4,EOQ5}.gguf
 echo "==> the models are in $models"

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command import convert, run
-from tests.material import models
+from tests.material import models, texts
 
 Convert = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
 def evaluation_text() -> Path:
-    return models.evaluation_text()
+    return texts.evaluation_text()
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,16 @@ from functools import partial
 from pathlib import Path
 
 from ggml_patch.errors import FetchError
-from tests.material.models import evaluation_text, minilm, smollm2, yardstick
+from tests.material.models import minilm, smollm2, yardstick
+from tests.material.texts import calibration_text, code_text, evaluation_text
 
 MATERIAL: dict[str, Callable[[], Path]] = {
     "smollm2": smollm2,
     "minilm": minilm,
     "yardstick-0.5b": partial(yardstick, "0.5b"),
     "yardstick-1.5b": partial(yardstick, "1.5b"),
+    "calibration-text": calibration_text,
+    "code-text": code_text,
     "evaluation-text": evaluation_text,
 }
 

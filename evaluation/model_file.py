@@ -1,0 +1,69 @@
+"""What the head of a GGUF file tells of a model: its size and its vocabulary. No weights are read."""
+
+import hashlib
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.source import open_gguf
+from converter.tensor_types import eoq_type
+from converter.tensors import TensorInfo
+from evaluation.errors import EvaluationError
+
+_BLOCK_TENSOR = re.compile(r"(?:^|\.)blk\.\d+\.")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A GGUF file, or all its splits together."""
+
+    path: Path
+    bytes: int
+    bits_per_weight: float
+    """Over all tensors, metadata aside."""
+    block_bits_per_weight: float
+    """Over the tensors of the blocks (`blk.N.…`) alone, without embeddings and output; NaN if there are none."""
+    has_eoq_types: bool
+    vocabulary: int
+    """Number of tokens."""
+    vocabulary_digest: str
+    """SHA-256 of the tokens' texts."""
+
+
+def describe(path: Path) -> ModelFile:
+    """Read the head of a GGUF file. Raises EvaluationError, or SourceError for a damaged file."""
+    if not path.is_file():
+        raise EvaluationError(f"{path} does not exist or is no file")
+    source = open_gguf(path)
+    tokens = next((entry for entry in source.metadata if entry.key == "tokenizer.ggml.tokens"), None)
+    if tokens is None:
+        raise EvaluationError(f"{path} has no vocabulary (tokenizer.ggml.tokens), so no text can be evaluated with it")
+    # after the key: type of the value (an array), type of its elements, their number
+    count = struct.unpack_from("<Q", tokens.raw, 8 + len(tokens.key.encode()) + 8)[0]
+    return ModelFile(
+        path=path,
+        bytes=source.nbytes,
+        bits_per_weight=_bits_per_weight(source.tensors),
+        block_bits_per_weight=_bits_per_weight([t for t in source.tensors if _BLOCK_TENSOR.search(t.name)]),
+        has_eoq_types=any(eoq_type(t.type) for t in source.tensors),
+        vocabulary=int(count),
+        vocabulary_digest=hashlib.sha256(tokens.raw).hexdigest(),
+    )
+
+
+def check_same_vocabulary(base: ModelFile, model: ModelFile) -> None:
+    """Raise EvaluationError unless both have the same tokens: else their distributions cannot be compared."""
+    if model.vocabulary_digest != base.vocabulary_digest:
+        counts = f"{model.vocabulary:,} tokens against {base.vocabulary:,}"
+        what = counts if model.vocabulary != base.vocabulary else f"as many tokens ({model.vocabulary:,}), other texts"
+        raise EvaluationError(
+            f"{model.path} has another vocabulary than the base {base.path} ({what}); "
+            "name a base that the file was made from"
+        )
+
+
+def _bits_per_weight(tensors: Sequence[TensorInfo]) -> float:
+    weights = sum(t.weights for t in tensors)
+    return 8 * sum(t.nbytes for t in tensors) / weights if weights else float("nan")

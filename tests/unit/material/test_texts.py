@@ -1,0 +1,29 @@
+"""The texts: what was calibrated on is not what is measured on."""
+
+import pytest
+
+from ggml_patch.fetch import sha256_of
+from tests.material.texts import CODE_FILES, CODE_SHA256, calibration_text, code_text, evaluation_text, piece
+
+
+def test_a_piece_is_whole_lines() -> None:
+    code = "".join(f"line {i}\n" for i in range(10))
+    # "line 0\nli" is skipped, so that line 1 is not whole, and of line 5 only a part is taken
+    assert piece(code, skipped=9, taken=30) == "line 2\nline 3\nline 4"
+
+
+@pytest.mark.download
+def test_news_for_calibration_and_evaluation_share_no_document() -> None:
+    calibration, evaluation = (
+        path.read_text().strip().split("\n\n") for path in (calibration_text(), evaluation_text())
+    )
+    assert (len(calibration), len(evaluation)) == (150, 100)
+    assert not {d.strip() for d in calibration} & {d.strip() for d in evaluation}
+
+
+@pytest.mark.download
+def test_code_is_the_text_that_was_measured_on() -> None:
+    text = code_text()
+    assert sha256_of(text) == CODE_SHA256
+    assert 100_000 < text.stat().st_size < 150_000
+    assert len(set(CODE_FILES)) == len(CODE_FILES)
