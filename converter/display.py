@@ -8,7 +8,7 @@ import rich.progress
 from rich.console import Console
 
 from converter.progress import Progress
-from converter.report import ConversionReport, TensorRecord
+from converter.report import ConversionReport, TensorRecord, decibels
 from converter.tensor_types import type_name
 
 _NAME_WIDTH = 32
@@ -61,6 +61,11 @@ class ConversionDisplay(Progress):
         for line in summary_lines(report):
             self._print(line)
 
+    def table(self, report: ConversionReport) -> None:
+        """Print the errors by tensor. After the context."""
+        for line in error_table(report):
+            self._print(line)
+
     def _print(self, line: str) -> None:
         self._console.print(line)
 
@@ -70,11 +75,32 @@ def tensor_line(record: TensorRecord) -> str:
     plan = record.plan
     shape = "[" + ", ".join(map(str, plan.tensor.shape)) + "]"
     error = "" if record.error_db is None else f"{record.error_db:.2f} dB"
-    note = f"  kept: {plan.why}" if plan.is_copy else f"  {plan.why}" if plan.fallback else ""
+    notes = [f"kept: {plan.why}"] if plan.is_copy else [plan.why] if plan.fallback else []
+    note = "".join(f"  {text}" for text in (*notes, *record.notes))
     return (
         f"{plan.tensor.name:<{_NAME_WIDTH}} {shape:>{_SHAPE_WIDTH}} {type_name(plan.type):>8} "
         f"{plan.bits_per_weight:6.3f} bpw {error:>10} {record.seconds:6.2f} s{note}"
     )
+
+
+def error_table(report: ConversionReport) -> list[str]:
+    """Errors relative to the signal in decibels: of the weights, and of the outputs by each way of rounding."""
+    head = f"{'tensor':<{_NAME_WIDTH}} {'type':>8} {'weights':>9} {'nearest':>9} {'feedback':>9} {'final':>9}  damping"
+    lines = [head + "  (errors in dB; the last three of the outputs)"]
+    for record in report.records:
+        if record.plan.is_copy:
+            continue
+        errors = [record.error_db]
+        if record.weighted is not None:
+            w = record.weighted
+            errors += [decibels(error, w.signal) for error in (w.nearest, w.feedback, w.final)]
+        columns = " ".join(f"{'' if e is None else f'{e:.2f}':>9}" for e in errors)
+        damping = f"  {record.damping:g}" if record.damping else ""
+        scaled = "  scaled" if record.is_scaled else ""
+        lines.append(
+            f"{record.plan.tensor.name:<{_NAME_WIDTH}} {type_name(record.plan.type):>8} {columns}{damping}{scaled}"
+        )
+    return lines
 
 
 def summary_lines(report: ConversionReport) -> list[str]:
@@ -85,10 +111,17 @@ def summary_lines(report: ConversionReport) -> list[str]:
         f"{report.target}: {_mib(report.target_bytes)}, {100 * ratio:.1f} % of the source's "
         f"{_mib(report.source_bytes)}; {report.bits_per_weight:.3f} bits a weight over {report.weights:,} weights",
         "tensors: " + ", ".join(f"{count} {name}" for name, count in types.most_common()),
-        f"time: {report.seconds:.1f} s",
+        f"time: {report.seconds:.1f} s"
+        + (f" ({', '.join(f'{name} {s:.1f} s' for name, s in report.stages.items())})" if report.stages else ""),
     ]
+    if report.statistics:
+        lines.append(f"statistics: {report.statistics}")
+    if report.folds:
+        scaled = sum(not fold.is_identity for fold in report.folds)
+        lines.append(f"scales (AWQ): {scaled} of {len(report.folds)} groups are better with scales")
     by_reason = Counter((type_name(r.plan.type), r.plan.why) for r in report.fallbacks)
     lines += [f"note: {count} tensors became {name}: {why}" for (name, why), count in by_reason.items()]
+    lines += [f"note: {note}" for note in report.notes]
     return lines
 
 

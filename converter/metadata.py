@@ -19,7 +19,7 @@ _DROPPED = ("split.", "eoq.")
 
 
 def target_metadata(
-    source: Sequence[MetadataEntry], plan: Plan, options: ConversionOptions, method: str
+    source: Sequence[MetadataEntry], plan: Plan, options: ConversionOptions, method: str, statistics: str | None = None
 ) -> list[MetadataEntry]:
     """Entries of the output. Nothing in them depends on time, place or machine."""
     kept = [entry for entry in source if entry.key not in _REPLACED and not entry.key.startswith(_DROPPED)]
@@ -32,6 +32,7 @@ def target_metadata(
         pack_entry("eoq.method", GGUFValueType.STRING, method),
         pack_entry("eoq.tool", GGUFValueType.STRING, TOOL),
         pack_array("eoq.options", GGUFValueType.STRING, options.recorded()),
+        *([pack_entry("eoq.calibration", GGUFValueType.STRING, statistics)] if statistics else []),
         *_source_types(plan),
     ]
 

@@ -1,21 +1,16 @@
 """What a user can choose about a conversion."""
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from converter.calibration_options import CalibrationOptions
+from converter.cores import available_cores
 from converter.errors import OptionError
 from converter.tensor_types import TypeChoice, eoq_choice, parse_eoq_type, parse_type
 from eoq_formats.types import weight_type
 
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
+ROUNDINGS = ("feedback", "nearest")
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,16 @@ class ConversionOptions:
     """Type of the token embeddings; by default that of the other weights."""
     tensor_types: tuple[str, ...] = ()
     """`REGEX=TYPE` overrides, found in GGUF tensor names; the first that matches wins, over all other options."""
+    rounding: str = "feedback"
+    """`feedback`: error feedback by the statistics of the inputs; `nearest`: each weight by itself."""
+    awq: bool = True
+    """Scale channels by the statistics of the inputs before rounding, and fold the scales into the tensors before."""
+    statistics: Path | None = None
+    """File of statistics, or an imatrix of llama.cpp. One that does not exist yet is made by calibration, and kept."""
+    calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
+    """How statistics are taken where there are none; its thread count is that of the conversion."""
+    damping: float = 0.02
+    """Added to the moments' diagonal for error feedback, relative to its mean."""
     threads: int = field(default_factory=available_cores)
     allow_requantize: bool = False
     """Accept a source whose weights are quantised already."""
@@ -68,7 +73,20 @@ class ConversionOptions:
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise OptionError(f"the number of threads must be at least 1, not {self.threads}")
+        if self.rounding not in ROUNDINGS:
+            raise OptionError(f"there is no rounding {self.rounding!r}; choose {' or '.join(ROUNDINGS)}")
+        if not 0 < self.damping <= 1:
+            raise OptionError(f"the damping must be above 0 and at most 1, not {self.damping}")
+        if self.statistics and not self.is_calibrated:
+            raise OptionError(
+                f"the statistics {self.statistics} would have no use without error feedback and AWQ; leave them out"
+            )
         _ = self.weights, self.output, self.token_embd, self.overrides
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether anything depends on statistics of the inputs."""
+        return self.rounding != "nearest" or self.awq
 
     @property
     def weights(self) -> TypeChoice:
@@ -95,6 +113,10 @@ class ConversionOptions:
     def recorded(self) -> list[str]:
         """What decides the bytes of the output, as text for the file's metadata: no paths, no thread count."""
         chosen = [f"type={self.weights.name}"]
+        if self.is_calibrated:
+            chosen += [f"rounding={self.rounding}", f"awq={'on' if self.awq else 'off'}"]
+        if self.rounding == "feedback":
+            chosen.append(f"damping={self.damping:g}")
         if self.output:
             chosen.append(f"output-type={self.output.name}")
         if self.token_embd:

@@ -188,7 +188,8 @@ def _grid(v, largest, lowest, levels, code_of, codes):  # type: ignore[no-untype
 
 
 @_inline
-def _pack(codes, bits, low_bits, planes):  # type: ignore[no-untyped-def]
+def pack_codes(codes, bits, low_bits, planes):  # type: ignore[no-untyped-def]
+    """Codes uint8 (w,) into the bit planes of a block."""
     width = codes.shape[0]
     low_bytes = low_bits * width // 8
     if low_bits == 4:
@@ -272,7 +273,7 @@ def quantize_block(x, bits, low_bits, sign, levels, code_of, factor, work, out):
         error = _sum_by_halves(scratch)
     out[0] = d & 0xFF
     out[1] = d >> 8
-    _pack(codes, bits, low_bits, out[2:])
+    pack_codes(codes, bits, low_bits, out[2:])
     status = STATUS_SCALE_OVERFLOW if d == 0x7BFF else STATUS_OK
     return status, energy / width, error / width
 

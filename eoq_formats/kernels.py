@@ -19,6 +19,7 @@ from eoq_formats.block_kernels import (
     dequantize_block,
     dot_block,
     make_work,
+    pack_codes,
     quantize_activation_block,
     quantize_block,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "QuantizedRows",
     "dequantize",
     "integer_dots",
+    "pack_rows",
     "quantize",
     "quantize_activations",
     "set_threads",
@@ -122,6 +124,36 @@ def _quantize_rows(x, block_bytes, bits, low_bits, sign, levels, code_of, factor
             error[row] += squared_error
             if outcome != STATUS_OK and status[row] != STATUS_NON_FINITE:
                 status[row] = outcome
+
+
+def pack_rows(levels: NDArray[np.int8], scales: NDArray[np.float16], t: WeightType) -> Bytes:
+    """Levels int8 (rows, n) of t's codebook and scales float16 (rows, n // t.width) to rows uint8 (rows, row bytes).
+
+    A block with a scale of 0 gets codes of 0, whatever its levels.
+    """
+    rows, n = levels.shape
+    data = np.empty((rows, t.row_bytes(n)), dtype=np.uint8)
+    tables = _tables(t)
+    bits = np.ascontiguousarray(scales, dtype="<f2").view(np.uint16)
+    _pack_rows(
+        np.ascontiguousarray(levels), bits, t.block_bytes, t.width, tables.bits, tables.low_bits, tables.code_of, data
+    )
+    return data
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _pack_rows(levels, scales, block_bytes, width, bits, low_bits, code_of, data):  # type: ignore[no-untyped-def]
+    for row in numba.prange(levels.shape[0]):
+        codes = np.empty(width, dtype=np.uint8)
+        for block in range(scales.shape[1]):
+            scale = scales[row, block]
+            for i in range(width):
+                level = np.int32(levels[row, block * width + i])
+                codes[i] = 0 if scale == 0 else code_of[2 * level + 256]
+            out = data[row, block * block_bytes : (block + 1) * block_bytes]
+            out[0] = scale & 0xFF
+            out[1] = scale >> 8
+            pack_codes(codes, bits, low_bits, out[2:])
 
 
 def dequantize(data: Bytes, t: WeightType) -> Floats:

@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -14,6 +14,8 @@ EXAMPLES = """\
 examples:
   convert_eoq.py models/SmolLM2-135M smollm2-eoq4.gguf
   convert_eoq.py model-f16.gguf model-eoq3.gguf --type eoq3 --tensor-type 'ffn_down=eoq4'
+  convert_eoq.py model-f16.gguf model-eoq4.gguf --calib my-text.txt --stats model.stats.gguf
+  convert_eoq.py model-f16.gguf model-eoq4.gguf --imatrix imatrix.gguf
 """
 
 
@@ -25,7 +27,6 @@ def parse_arguments() -> argparse.Namespace:
     add("model", metavar="MODEL", type=Path, help="Hugging Face model folder, or GGUF file (the first of its splits)")
     add("output", metavar="OUT.gguf", type=Path, help="file to write; an existing one is replaced when all is done")
     add("--type", default="eoq4", metavar="TYPE", help="eoq2 … eoq6, or eoq2_64 … eoq6_64 (default: eoq4)")
-    add("--rtn", action="store_true", help="round to nearest, without calibration (so far the only way)")
     add("--output-type", metavar="TYPE", help="type of output.weight, or of tied token embeddings (default: eoq6)")
     add("--token-embd-type", metavar="TYPE", help="type of the token embeddings (default: as the other weights)")
     add(
@@ -35,28 +36,87 @@ def parse_arguments() -> argparse.Namespace:
         default=[],
         help="type of the weights whose GGUF name the expression is found in; the first match wins; may be repeated",
     )
+    method = parser.add_argument_group("calibration")
+    how = method.add_argument
+    how("--rtn", action="store_true", help="round to nearest, without calibration: fast, and much worse")
+    how(
+        "--rounding",
+        choices=("feedback", "nearest"),
+        default="feedback",
+        help="feedback: each column makes up for the errors of those before (default); nearest: each weight by itself",
+    )
+    how("--awq", choices=("on", "off"), default="on", help="scale channels before rounding (default: on)")
+    how(
+        "--stats",
+        metavar="FILE",
+        type=Path,
+        help="use these statistics; if there is no such file, calibrate and keep the statistics in it",
+    )
+    how("--imatrix", metavar="FILE", type=Path, help="use llama.cpp's imatrix in place of a calibration; less precise")
+    how("--calib", metavar="FILE", type=Path, help="text to calibrate on (default: a mixture that comes with EOQ)")
+    how("--calib-tokens", type=int, metavar="N", help="most tokens of it (default: 32768)")
+    how("--calib-length", type=int, metavar="N", help="tokens in a sequence (default: 512)")
+    how("--calib-seed", type=int, metavar="N", help="chooses the sequences of a longer text (default: 0)")
+    how(
+        "--calib-dtype",
+        choices=("float32", "bfloat16"),
+        help="to run the model in (default: float32 on a CPU, else bfloat16)",
+    )
+    how("--calib-memory", type=float, metavar="GIB", help="for sums of moments at a time (default: 4)")
+    how("--all-experts", action="store_true", help="let every expert of a mixture see every token when calibrating")
+    how("--device", metavar="DEVICE", help="PyTorch device to calibrate and round on: cpu (default), cuda, cuda:1, mps")
+    how("--damping", type=float, metavar="X", help="of error feedback, relative to the inputs' energy (default: 0.02)")
     add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
     add("--allow-requantize", action="store_true", help="accept a model that is quantised already")
     add("--llama-dir", type=Path, metavar="DIR", help="llama.cpp tree to convert Hugging Face folders with")
     add("--work-dir", type=Path, metavar="DIR", help="where the intermediate GGUF goes (default: beside the output)")
+    add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.stats and arguments.imatrix:
+        parser.error("--stats and --imatrix are two sources of the same statistics; give one")
+    if arguments.rtn and (arguments.stats or arguments.imatrix or arguments.calib):
+        parser.error("--rtn uses no statistics; leave --stats, --imatrix and --calib out")
+    return arguments
+
+
+def given(**options: object) -> dict[str, Any]:
+    """The options that were given; the others keep the defaults of the library."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from converter import ConversionOptions, Progress, convert
+    from converter import CalibrationOptions, ConversionOptions, Progress, convert
     from converter.display import ConversionDisplay
-    from converter.options import available_cores
+    from converter.errors import StatisticsError
 
+    if arguments.imatrix and not arguments.imatrix.exists():
+        raise StatisticsError(f"the imatrix {arguments.imatrix} does not exist; make it with llama-imatrix")
+    calibration = CalibrationOptions(
+        **given(
+            text=arguments.calib,
+            tokens=arguments.calib_tokens,
+            sequence_length=arguments.calib_length,
+            seed=arguments.calib_seed,
+            device=arguments.device,
+            dtype=arguments.calib_dtype,
+            memory_limit=None if arguments.calib_memory is None else int(arguments.calib_memory * 2**30),
+        ),
+        all_experts=arguments.all_experts,
+    )
     options = ConversionOptions(
         type=arguments.type,
         output_type=arguments.output_type,
         token_embd_type=arguments.token_embd_type,
         tensor_types=tuple(arguments.tensor_type),
-        threads=available_cores() if arguments.threads is None else arguments.threads,
+        rounding="nearest" if arguments.rtn else arguments.rounding,
+        awq=arguments.awq == "on" and not arguments.rtn,
+        statistics=arguments.stats or arguments.imatrix,
+        calibration=calibration,
         allow_requantize=arguments.allow_requantize,
         llama_dir=arguments.llama_dir,
         work_dir=arguments.work_dir,
+        **given(threads=arguments.threads, damping=arguments.damping),
     )
     if arguments.quiet:
         convert(arguments.model, arguments.output, options, Progress())
@@ -64,6 +124,8 @@ def run(arguments: argparse.Namespace) -> None:
     with ConversionDisplay() as display:
         report = convert(arguments.model, arguments.output, options, display)
     display.summary(report)
+    if arguments.table:
+        display.table(report)
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -26,6 +26,10 @@ EOQ_KINDS = ("eoq2", "eoq3", "eoq4", "eoq5", "eoq6")
 architectures = pytest.mark.parametrize("architecture", CONFIGS)
 
 
+def to_nearest(kind: str) -> ConversionOptions:
+    return ConversionOptions(kind, rounding="nearest", awq=False)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("tiny")
@@ -112,7 +116,7 @@ def test_logits_match_the_dequantised_weights(
     errors = {}
     for kind in ("q8_0", *EOQ_KINDS):
         target = tmp_path / f"{architecture}-{kind}.gguf"
-        convert(f32, target, ConversionOptions(tensor_types=(".=q8_0",)) if kind == "q8_0" else ConversionOptions(kind))
+        convert(f32, target, ConversionOptions(tensor_types=(".=q8_0",)) if kind == "q8_0" else to_nearest(kind))
         model = transformers_model(folder, dequantized(target))
         each = []
         for prompt in PROMPTS:
@@ -136,6 +140,6 @@ def test_a_folder_converts_in_one_command(
 
     f32 = tmp_path / "f32.gguf"
     convert(folders[architecture], f32, ConversionOptions(llama_dir=llama_source, tensor_types=(".=f32",)))
-    convert(f32, again, ConversionOptions(type="eoq4"))
+    convert(f32, again, to_nearest("eoq4"))
     for tensor in gguf.GGUFReader(again).tensors:
         assert np.array_equal(tensor.data, tensors[tensor.name].data), tensor.name

@@ -11,6 +11,12 @@ TOOL = Path(__file__).resolve().parents[3] / "tools" / "convert_eoq.py"
 
 
 def run_tool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Round to nearest."""
+    return run_calibrated(*arguments, "--rtn")
+
+
+def run_calibrated(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the tool with its own defaults."""
     return subprocess.run([sys.executable, TOOL, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
@@ -22,7 +28,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], message: str) -> None
 
 def run_and_signal(ready: Callable[[str], bool], number: signal.Signals, *arguments: str | Path) -> tuple[int, str]:
     """Run the tool, send it a signal once it prints a line that is `ready`. Returns exit status and standard error."""
-    command = [sys.executable, str(TOOL), *map(str, arguments)]
+    command = [sys.executable, str(TOOL), *map(str, arguments), "--rtn"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True

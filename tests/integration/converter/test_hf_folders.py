@@ -48,7 +48,12 @@ def test_a_folder_becomes_the_gguf_that_its_weights_say(tmp_path: Path, folder: 
         done = run_tool(tmp_path / "model", folder / name, "--llama-dir", llama_source, "--type", "eoq5")
         assert (done.returncode, done.stderr) == (0, "")
     assert (folder / "m.gguf").read_bytes() == (folder / "again.gguf").read_bytes()
-    assert sorted(path.name for path in folder.iterdir()) == ["again.gguf", "m.gguf"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "again.gguf",
+        "again.report.json",
+        "m.gguf",
+        "m.report.json",
+    ]
     tensors = {t.name: t for t in gguf.GGUFReader(folder / "m.gguf").tensors}
     for name, hf_name, kind in [
         ("blk.0.ffn_down.weight", "model.layers.0.mlp.down_proj.weight", "eoq5_64"),

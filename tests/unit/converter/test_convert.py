@@ -1,6 +1,7 @@
 """Whole conversions of tiny GGUF files through the public API."""
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -24,13 +25,17 @@ def source(tmp_path: Path) -> Path:
     return write_gguf(tmp_path / "source.gguf", tiny_model())
 
 
+def to_nearest(**options: Any) -> ConversionOptions:
+    return ConversionOptions(rounding="nearest", awq=False, **options)
+
+
 def metadata_of(path: Path) -> dict[str, object]:
     fields = gguf.GGUFReader(path).fields
     return {key: field.contents() for key, field in fields.items() if not key.startswith("GGUF.")}
 
 
 def test_the_tensors_are_those_that_the_kernels_make(source: Path, folder: Path) -> None:
-    report = convert(source, folder / "m.gguf")
+    report = convert(source, folder / "m.gguf", to_nearest())
     tensors = {t.name: t for t in gguf.GGUFReader(folder / "m.gguf").tensors}
     assert list(tensors) == list(tiny_model())
     for name, weights in tiny_model().items():
@@ -51,17 +56,17 @@ def test_the_tensors_are_those_that_the_kernels_make(source: Path, folder: Path)
 
 
 def test_all_bytes_are_the_same_whatever_the_threads_and_the_place(source: Path, folder: Path, tmp_path: Path) -> None:
-    options = {"type": "eoq3", "tensor_types": ("ffn_down=q8_0",)}
-    convert(source, folder / "one.gguf", ConversionOptions(threads=1, **options))  # type: ignore[arg-type]
+    options: dict[str, Any] = {"type": "eoq3", "tensor_types": ("ffn_down=q8_0",)}
+    convert(source, folder / "one.gguf", to_nearest(threads=1, **options))
     moved = tmp_path / "elsewhere.gguf"
     source.rename(moved)
-    convert(moved, folder / "two.gguf", ConversionOptions(threads=2, **options))  # type: ignore[arg-type]
+    convert(moved, folder / "two.gguf", to_nearest(threads=2, **options))
     assert (folder / "one.gguf").read_bytes() == (folder / "two.gguf").read_bytes()
 
 
 def test_metadata_of_the_source_survives_byte_for_byte(tmp_path: Path, folder: Path) -> None:
     source = write_gguf(tmp_path / "source.gguf", tiny_model(), every_kind_of_value)
-    convert(source, folder / "m.gguf")
+    convert(source, folder / "m.gguf", to_nearest())
     before, after = (parse_header(path.read_bytes()).metadata for path in (source, folder / "m.gguf"))
     assert before == after[: len(before)]
 
@@ -74,7 +79,7 @@ def test_metadata_says_what_the_file_is(tmp_path: Path, folder: Path) -> None:
         writer.add_name("Tiny")
 
     source = write_gguf(tmp_path / "source.gguf", tiny_model(), old_entries)
-    convert(source, folder / "m.gguf", ConversionOptions(output_type="eoq5", token_embd_type="f16"))
+    convert(source, folder / "m.gguf", to_nearest(output_type="eoq5", token_embd_type="f16"))
     found = metadata_of(folder / "m.gguf")
     assert found.pop("eoq.codebook.4") == codebooks.codebook(4).levels.tolist()
     assert found.pop("eoq.codebook.5") == codebooks.codebook(5).levels.tolist()
@@ -96,8 +101,8 @@ def test_metadata_says_what_the_file_is(tmp_path: Path, folder: Path) -> None:
 
 def test_splits_become_one_file(tmp_path: Path, source: Path, folder: Path) -> None:
     first = write_splits(tmp_path)[0]
-    convert(first, folder / "from_splits.gguf")
-    convert(source, folder / "from_one.gguf")
+    convert(first, folder / "from_splits.gguf", to_nearest())
+    convert(source, folder / "from_one.gguf", to_nearest())
     joined, whole = (gguf.GGUFReader(folder / name) for name in ("from_splits.gguf", "from_one.gguf"))
     assert not [key for key in joined.fields if key.startswith("split.")]
     assert [(t.name, t.data.tobytes()) for t in joined.tensors] == [(t.name, t.data.tobytes()) for t in whole.tensors]
@@ -105,7 +110,7 @@ def test_splits_become_one_file(tmp_path: Path, source: Path, folder: Path) -> N
 
 def test_alignment_of_the_source_is_kept(tmp_path: Path, folder: Path) -> None:
     source = write_gguf(tmp_path / "source.gguf", tiny_model(), lambda w: w.add_custom_alignment(512))
-    convert(source, folder / "m.gguf")
+    convert(source, folder / "m.gguf", to_nearest())
     reader = gguf.GGUFReader(folder / "m.gguf")
     assert reader.alignment == 512 and all(t.data_offset % 512 == 0 for t in reader.tensors)
 
@@ -114,12 +119,12 @@ def test_a_quantised_source(tmp_path: Path, folder: Path) -> None:
     tensors = {"output.weight": as_type(random_weights(1, 40, 128), T.Q4_1)}
     source = write_gguf(tmp_path / "source.gguf", tensors)
     with pytest.raises(QuantizedSourceError, match=r"output.weight"):
-        convert(source, folder / "m.gguf")
-    convert(source, folder / "m.gguf", ConversionOptions(allow_requantize=True))
+        convert(source, folder / "m.gguf", to_nearest())
+    convert(source, folder / "m.gguf", to_nearest(allow_requantize=True))
     assert metadata_of(folder / "m.gguf")["eoq.source_types"] == ["q4_1"]
     with pytest.raises(QuantizedSourceError, match="eoq6"):
-        convert(folder / "m.gguf", folder / "again.gguf")
-    assert [path.name for path in folder.iterdir()] == ["m.gguf"]
+        convert(folder / "m.gguf", folder / "again.gguf", to_nearest())
+    assert sorted(path.name for path in folder.iterdir()) == ["m.gguf", "m.report.json"]
 
 
 def test_progress_is_told(source: Path, folder: Path) -> None:
@@ -140,7 +145,7 @@ def test_progress_is_told(source: Path, folder: Path) -> None:
             assert (number, count) == (len(self.records), len(tiny_model()))
 
     listener = Listener()
-    report = convert(source, folder / "m.gguf", progress=listener)
+    report = convert(source, folder / "m.gguf", to_nearest(), listener)
     weights = sum(w.size for w in tiny_model().values())
     assert listener.totals == {"quantising": weights} and listener.done == weights == report.weights
     assert tuple(listener.records) == report.records
@@ -152,20 +157,20 @@ def test_a_nan_leaves_no_file(name: str, tmp_path: Path, folder: Path) -> None:
     tensors[name].flat[5] = np.nan  # type: ignore[call-overload]
     source = write_gguf(tmp_path / "source.gguf", tensors)
     with pytest.raises(NonFiniteWeightError, match=name):
-        convert(source, folder / "m.gguf")
+        convert(source, folder / "m.gguf", to_nearest())
     assert not list(folder.iterdir())
 
 
 def test_what_is_refused_before_any_work(source: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not exist"):
-        convert(tmp_path / "missing.gguf", folder / "m.gguf")
+        convert(tmp_path / "missing.gguf", folder / "m.gguf", to_nearest())
     with pytest.raises(SourceError, match=f"give its folder, {tmp_path}"):
         (tmp_path / "model.safetensors").touch()
-        convert(tmp_path / "model.safetensors", folder / "m.gguf")
+        convert(tmp_path / "model.safetensors", folder / "m.gguf", to_nearest())
     with pytest.raises(TargetError, match="is the file that is converted"):
-        convert(source, source)
+        convert(source, source, to_nearest())
     with pytest.raises(OptionError, match="nonsense=eoq5 matches no tensor"):
-        convert(source, folder / "m.gguf", ConversionOptions(tensor_types=("nonsense=eoq5",)))
+        convert(source, folder / "m.gguf", to_nearest(tensor_types=("nonsense=eoq5",)))
     assert not list(folder.iterdir())
 
 
@@ -175,5 +180,5 @@ def test_too_small_a_disk_is_noticed_before_any_work(
     free = 1000
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free}))
     with pytest.raises(TargetError, match=r"m\.gguf needs 0\.\d MiB, but"):
-        convert(source, folder / "m.gguf")
+        convert(source, folder / "m.gguf", to_nearest())
     assert not list(folder.iterdir())

@@ -1,5 +1,7 @@
 """Type names and overrides as users write them."""
 
+from pathlib import Path
+
 import pytest
 
 from converter.errors import OptionError
@@ -48,6 +50,28 @@ def test_no_threads_is_an_error() -> None:
 
 
 def test_what_is_recorded_is_what_decides_the_bytes() -> None:
-    options = ConversionOptions(type="EOQ3", output_type="Q8_0", tensor_types=("ffn=EOQ5", "x=f16"), threads=7)
-    assert options.recorded() == ["type=eoq3", "output-type=q8_0", "tensor-type=ffn=eoq5", "tensor-type=x=f16"]
-    assert ConversionOptions(allow_requantize=True).recorded() == ["type=eoq4", "allow-requantize"]
+    rtn = ConversionOptions(
+        type="EOQ3", output_type="Q8_0", tensor_types=("ffn=EOQ5", "x=f16"), threads=7, rounding="nearest", awq=False
+    )
+    assert rtn.recorded() == ["type=eoq3", "output-type=q8_0", "tensor-type=ffn=eoq5", "tensor-type=x=f16"]
+    assert ConversionOptions(allow_requantize=True, damping=0.1).recorded() == [
+        "type=eoq4",
+        "rounding=feedback",
+        "awq=on",
+        "damping=0.1",
+        "allow-requantize",
+    ]
+    assert ConversionOptions(rounding="nearest").recorded() == ["type=eoq4", "rounding=nearest", "awq=on"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rounding": "up"}, "no rounding 'up'; choose feedback or nearest"),
+        ({"damping": 0}, "damping must be above 0"),
+        ({"rounding": "nearest", "awq": False, "statistics": Path("s")}, "the statistics s would have no use"),
+    ],
+)
+def test_options_of_calibration_that_mean_nothing(options: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        ConversionOptions(**options)  # type: ignore[arg-type]

@@ -1,0 +1,210 @@
+"""Rounding with error feedback: each column takes on what the rounding of those before it did to the outputs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from converter.plan import TensorPlan
+from converter.rounding.block_rounding import BlockRounding, RoundedBlock, make_block_rounding, to_units, unit_of_scale
+from converter.rounding.hessian import Hessian, damped_hessian, rotation_matrix
+from converter.rounding.nearest import RoundToNearest
+from converter.rounding.rows import RoundedRows, WeightedError, row_chunks
+from converter.statistics import Statistics
+from converter.tensor_types import eoq_type
+from converter.weights import Bytes, Floats, WeightReader
+from eoq_formats import kernels
+from eoq_formats.codebooks import codebook
+from eoq_formats.types import WeightType
+
+FIRST_SCALES = (0.96, 0.9333, 0.9867, 0.9067, 1.0133, 0.88, 1.04, 0.8533, 1.0667, 0.8267, 1.0933, 0.8, 1.12)
+"""Scales tried for a block, relative to the one that gives its RMS; the likely ones first, since they save the rest."""
+LATER_SCALES = (1.0, 0.975, 1.025, 0.95, 1.05)
+"""Scales tried when a block is rounded again, relative to the one it has."""
+_WORTHWHILE = 1 - 1e-6
+"""A block is rounded again only for at least this gain, which is above the rounding of float32 sums."""
+
+
+@dataclass(frozen=True)
+class FeedbackOptions:
+    """How hard error feedback tries, and where."""
+
+    damping: float = 0.02
+    """Added to the diagonal of the moments, relative to its mean; ten times as much where that is not enough."""
+    sweeps: int = 2
+    """How often all blocks are rounded again, each against the final codes of all others."""
+    device: str = "cpu"
+    """A torch device."""
+    chunk_weights: int = 1 << 24
+    """Weights in memory at a time; five float32 arrays of this size are held."""
+
+
+class ErrorFeedback:
+    """Rounds with the second moments of the inputs. What has none, or a type other than EOQ, goes to nearest."""
+
+    method = "error-feedback"
+
+    def __init__(self, statistics: Statistics, nearest: RoundToNearest, options: FeedbackOptions) -> None:
+        self._statistics = statistics
+        self._nearest = nearest
+        self._options = options
+        self._device = torch.device(options.device)
+        self._hessian: tuple[tuple[str, int, int], Hessian | None] | None = None
+        self._trial: tuple[NDArray[np.float32], int, Hessian | None] | None = None
+
+    def round(self, plan: TensorPlan, weights: WeightReader) -> Iterator[RoundedRows]:
+        eoq = eoq_type(plan.type)
+        if eoq is None or plan.tensor.name not in self._statistics:
+            missing = () if eoq is None else ("no statistics: rounded to nearest",)
+            for part in self._nearest.round(plan, weights):
+                yield replace(part, notes=missing)
+            return
+        matrices = len(self._statistics.counts(plan.tensor.name))
+        short = set(self._statistics.experts_short_of_tokens(plan.tensor.name)) if matrices > 1 else set()
+        for expert in range(matrices):
+            hessian = self._get_hessian(plan.tensor.name, expert, eoq, short)
+            notes = (f"expert {expert} saw too few tokens: uses the moments of all experts",) * (expert in short)
+            height = plan.tensor.rows // matrices
+            for start, stop in row_chunks(plan.tensor, self._options.chunk_weights, height):
+                start, stop = start + expert * height, stop + expert * height
+                to_nearest = self._nearest.round_rows(plan, weights.read(plan.tensor, start, stop), start)
+                if hessian is None:
+                    yield replace(to_nearest, notes=(*notes, "moments that cannot be factorised: rounded to nearest"))
+                    continue
+                rows = weights.read(plan.tensor, start, stop)
+                yield self._round_rows(rows, eoq, hessian, to_nearest, notes)
+
+    def trial(self, rows: Floats, t: WeightType, moments: NDArray[np.float32]) -> Floats:
+        """What rows float32 (k, n) become by the first pass, for comparing ways to scale them.
+
+        `moments` float32 is (n, n), or (n,) where only the mean squares are known.
+        """
+        if self._trial is None or self._trial[0] is not moments or self._trial[1] != t.width:
+            self._trial = None
+            hessian = damped_hessian(torch.from_numpy(moments).to(self._device), t.width, self._options.damping)
+            self._trial = moments, t.width, hessian
+        hessian = self._trial[2]
+        if hessian is None:
+            return kernels.dequantize(kernels.quantize(rows, t).data, t)
+        rotation = torch.from_numpy(rotation_matrix(t.width)).to(self._device)
+        state = FeedbackState(_rotated(rows, hessian.order, rotation), t, hessian)
+        state.first_pass()
+        return kernels.dequantize(state.packed(), t)
+
+    def _get_hessian(self, name: str, expert: int, eoq: WeightType, short: set[int]) -> Hessian | None:
+        """Tensors with the same input come one after the other, so the last Hessian is worth keeping."""
+        key = self._statistics.input_key(name), expert, eoq.width
+        if self._hessian is None or self._hessian[0] != key:
+            self._hessian = None  # frees its memory first
+            if expert in short:
+                moments = self._statistics.pooled_moments(name, expert)
+            else:
+                full = self._statistics.moments(name, expert)
+                moments = self._statistics.diagonal(name)[expert].astype(np.float32) if full is None else full
+            on_device = torch.from_numpy(moments).to(self._device)
+            self._hessian = key, damped_hessian(on_device, eoq.width, self._options.damping)
+        return self._hessian[1]
+
+    def _round_rows(
+        self, rows: Floats, t: WeightType, hessian: Hessian, to_nearest: RoundedRows, notes: tuple[str, ...]
+    ) -> RoundedRows:
+        rotation = torch.from_numpy(rotation_matrix(t.width)).to(self._device)
+        weights = _rotated(rows, hessian.order, rotation)
+        nearest = _rotated(kernels.dequantize(to_nearest.data, t), hessian.order, rotation)
+        nearest_costs = hessian.costs(weights - nearest)
+        state = FeedbackState(weights, t, hessian)
+        state.first_pass()
+        product = hessian.product(state.errors)
+        first_costs = hessian.costs(state.errors, product)
+        for _ in range(self._options.sweeps):
+            state.sweep(product)
+        costs = hessian.costs(state.errors, product)
+        data, errors = state.packed(), (state.errors.double() ** 2).sum(1).cpu().numpy()
+        worse = costs > nearest_costs
+        if worse.any():
+            data[worse] = to_nearest.data[worse]
+            errors[worse] = ((weights - nearest).double() ** 2).sum(1).cpu().numpy()[worse]
+            costs = np.where(worse, nearest_costs, costs)
+            notes = (*notes, f"{int(worse.sum())} rows are better rounded to nearest")
+        weighted = WeightedError(
+            float(hessian.costs(weights).sum()),
+            float(nearest_costs.sum()),
+            float(np.minimum(first_costs, nearest_costs).sum()),
+            float(costs.sum()),
+        )
+        return RoundedRows(data, to_nearest.signal, float(errors.sum()), "feedback", weighted, hessian.damping, notes)
+
+
+class FeedbackState:
+    """Rows of a tensor while their codes are chosen; blocks stand in the order of rounding."""
+
+    def __init__(self, weights: torch.Tensor, t: WeightType, hessian: Hessian) -> None:
+        """Rotated weights float32 (rows, n), blocks in the Hessian's order."""
+        self.errors = torch.zeros_like(weights)
+        """Weights minus rounded weights, (rows, n)."""
+        self._weights = weights
+        self._type = t
+        self._hessian = hessian
+        self._rounding: BlockRounding = make_block_rounding(t, weights.device)
+        rows, device = len(weights), weights.device
+        self.blocks = [
+            RoundedBlock(
+                torch.zeros((rows, t.width), dtype=torch.int8, device=device), torch.zeros(rows, device=device)
+            )
+            for _ in hessian.blocks
+        ]
+
+    def first_pass(self) -> None:
+        """Round the blocks in turn; each takes on the errors of those before."""
+        for number, (block, factors) in enumerate(zip(self.blocks, self._hessian.blocks, strict=True)):
+            weights = self._part(self._weights, number)
+            pushed = self._hessian.feedback(self.errors, number)
+            targets = weights if pushed is None else weights + pushed
+            root_mean_square = targets.double().square().mean(1).sqrt().float()
+            candidates = self._candidates(root_mean_square / codebook(self._type.bits).factor, FIRST_SCALES)
+            self._rounding.round(targets, weights, factors.factor, factors.pivots, candidates, block, None)
+            self._part(self.errors, number)[:] = weights - block.weights
+
+    def sweep(self, product: torch.Tensor) -> None:
+        """Round every block again while all others stay; none becomes worse by it.
+
+        `product` is E H, (rows, n), and is kept up to date.
+        """
+        for number, (block, factors) in enumerate(zip(self.blocks, self._hessian.blocks, strict=True)):
+            before = block.weights
+            slope = self._part(product, number)
+            missing = slope @ factors.inverse
+            limits = ((missing @ factors.own_factor).double().square() @ factors.own_pivots.double()) * _WORTHWHILE
+            targets = before + missing
+            candidates = self._candidates(block.units, LATER_SCALES)
+            self._rounding.round(targets, targets, factors.own_factor, factors.own_pivots, candidates, block, limits)
+            gradient = slope + (before - block.weights) @ factors.matrix
+            self._rounding.descend(gradient, factors, block)
+            change = before - block.weights
+            self._hessian.add_product(change, number, product)
+            self._part(self.errors, number).add_(change)
+
+    def packed(self) -> Bytes:
+        """The rows as bytes of the type, uint8 (rows, row bytes), blocks in the order of the file."""
+        place = np.argsort(self._hessian.order)
+        levels = torch.stack([self.blocks[i].levels for i in place], dim=1)
+        units = torch.stack([self.blocks[i].units for i in place], dim=1)
+        scales: NDArray[np.float16] = (units / unit_of_scale(self._type)).half().cpu().numpy()
+        return kernels.pack_rows(levels.reshape(len(levels), -1).cpu().numpy(), scales, self._type)
+
+    def _part(self, matrix: torch.Tensor, number: int) -> torch.Tensor:
+        """The columns of a block, as a view."""
+        return matrix[:, number * self._type.width : (number + 1) * self._type.width]
+
+    def _candidates(self, units: torch.Tensor, scales: Sequence[float]) -> torch.Tensor:
+        return to_units(units[:, None] * torch.tensor(scales, device=units.device), self._type)
+
+
+def _rotated(rows: Floats, order: NDArray[np.intp], rotation: torch.Tensor) -> torch.Tensor:
+    """Rows (k, n) rotated block by block, with the blocks in this order, on the rotation's device."""
+    width = len(rotation)
+    blocks = torch.from_numpy(rows).to(rotation.device).reshape(-1, width) @ rotation.T
+    ordered = blocks.reshape(len(rows), -1, width)[:, torch.from_numpy(order).to(rotation.device)]
+    return ordered.reshape(len(rows), -1)

@@ -1,0 +1,19 @@
+"""Threads and modes of PyTorch and BLAS for the time of a stage."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from threadpoolctl import threadpool_limits
+
+
+@contextmanager
+def torch_settings(threads: int) -> Iterator[None]:
+    """Run with so many threads and without gradients."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode(), threadpool_limits(threads, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)

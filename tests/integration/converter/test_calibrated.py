@@ -1,0 +1,208 @@
+"""Calibrated conversions of a tiny model: what is written, reported, reused and refused."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+
+from converter import CalibrationOptions, ConversionOptions, ConversionReport, convert
+from converter.errors import CalibrationError, StatisticsError
+from eoq_formats.gguf_registration import register
+from tests.integration.converter.command_line import assert_refused, run_calibrated
+from tests.material.tiny_models import write_model
+from tests.unit.converter.gguf_samples import tiny_model, write_gguf
+
+register()
+pytestmark = pytest.mark.llama_cpp
+
+TOKENS = 2048
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("\n".join(f"the model number {i} answers {i * i} questions about {i % 7}" for i in range(2000)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, llama_source: Path) -> Path:
+    """A qwen3 with tied embeddings, as F32 GGUF."""
+    folder = tmp_path_factory.mktemp("model")
+    write_model("qwen3", folder / "hf")
+    convert(folder / "hf", folder / "f32.gguf", ConversionOptions(llama_dir=llama_source, tensor_types=(".=f32",)))
+    shutil.rmtree(folder / "hf")
+    return folder / "f32.gguf"
+
+
+def options(text: Path, **chosen: Any) -> ConversionOptions:
+    calibration = CalibrationOptions(text=text, tokens=TOKENS, sequence_length=128)
+    return ConversionOptions(calibration=calibration, **chosen)
+
+
+@pytest.fixture(scope="module")
+def by_methods(source: Path, text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ConversionReport]:
+    """Reports of conversions to EOQ3 by each combination of stages, all from one file of statistics."""
+    folder = tmp_path_factory.mktemp("methods")
+    reports = {}
+    for awq in (False, True):
+        for rounding in ("nearest", "feedback"):
+            name = "+".join(["awq"] * awq + [rounding])
+            statistics = folder / "s.stats" if awq or rounding == "feedback" else None
+            chosen = options(text, type="eoq3", awq=awq, rounding=rounding, statistics=statistics)
+            reports[name] = convert(source, folder / f"{name}.gguf", chosen)
+    return reports
+
+
+def read_json(report: ConversionReport) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(report.path.read_text())
+    return loaded
+
+
+def test_every_tensor_is_rounded_with_feedback_and_never_worse(by_methods: dict[str, ConversionReport]) -> None:
+    for name in ("feedback", "awq+feedback"):
+        quantised = [r for r in by_methods[name].records if not r.plan.is_copy]
+        assert len(quantised) == 2 * 7 + 1
+        for record in quantised:
+            assert record.method == "feedback" and record.weighted is not None and record.damping > 0
+            errors = record.weighted
+            assert errors.final <= errors.feedback <= errors.nearest and math.isfinite(errors.final)
+            assert errors.final < 0.9 * errors.nearest, record.plan.tensor.name
+
+
+def test_scales_are_kept_only_where_they_help(by_methods: dict[str, ConversionReport]) -> None:
+    for name in ("awq+nearest", "awq+feedback"):
+        report = by_methods[name]
+        assert len(report.folds) == 2 * 4
+        for fold in report.folds:
+            if not fold.is_identity:
+                assert fold.error_before is not None and fold.error_after is not None
+                assert fold.error_after < fold.error_before and 0 < fold.smallest < fold.largest
+    assert any(not fold.is_identity for fold in by_methods["awq+nearest"].folds)
+    assert by_methods["nearest"].folds == () and by_methods["nearest"].statistics is None
+
+
+def test_the_report_beside_the_file_says_it_all(by_methods: dict[str, ConversionReport]) -> None:
+    report = by_methods["awq+feedback"]
+    found = read_json(report)
+    assert (found["file"], found["method"]) == ("awq+feedback.gguf", "awq+error-feedback")
+    assert found["options"] == ["type=eoq3", "rounding=feedback", "awq=on", "damping=0.02"]
+    assert f"{TOKENS // 128} sequences of 128 tokens" in found["statistics"] and "/" not in found["statistics"]
+    assert set(found["seconds_by_stage"]) == {"reading the model", "calibrating", "scaling", "rounding and writing"}
+    assert found["total_output_error"]["final"] < found["total_output_error"]["nearest"]
+    assert len(found["tensors"]) == len(report.records) and len(found["folds"]) == 8
+    (down,) = [t for t in found["tensors"] if t["name"] == "blk.1.ffn_down.weight"]
+    assert (down["type"], down["method"], down["bits_per_weight"]) == ("eoq3", "feedback", 3.125)
+    assert 0 < down["output_error"]["final"] < down["output_error"]["nearest"] < 1
+    (norm,) = [t for t in found["tensors"] if t["name"] == "blk.1.attn_norm.weight"]
+    assert norm["method"] == "copy" and "error" not in norm
+
+
+def test_metadata_names_method_and_text(by_methods: dict[str, ConversionReport]) -> None:
+    fields = gguf.GGUFReader(by_methods["awq+feedback"].target).fields
+    assert fields["eoq.method"].contents() == "awq+error-feedback"
+    assert "text.txt" in str(fields["eoq.calibration"].contents())
+
+
+def test_statistics_that_are_kept_give_the_same_file_as_those_made_on_the_way(
+    source: Path, text: Path, by_methods: dict[str, ConversionReport], tmp_path: Path
+) -> None:
+    fresh = convert(source, tmp_path / "fresh.gguf", options(text, type="eoq3"))
+    assert fresh.target.read_bytes() == by_methods["awq+feedback"].target.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh.gguf", "fresh.report.json"]
+
+
+def test_statistics_of_another_model_are_refused(
+    source: Path, text: Path, by_methods: dict[str, ConversionReport], tmp_path: Path
+) -> None:
+    statistics = by_methods["feedback"].target.with_name("s.stats")
+    other = tmp_path / "other.gguf"
+    data = bytearray(source.read_bytes())
+    data[-1000:] = bytes(1000)
+    other.write_bytes(data)
+    with pytest.raises(StatisticsError, match=r"s\.stats"):
+        convert(other, tmp_path / "m.gguf", options(text, statistics=statistics))
+    assert [path.name for path in tmp_path.iterdir()] == ["other.gguf"]
+
+
+def test_a_model_that_transformers_cannot_run_names_the_ways_out(text: Path, tmp_path: Path) -> None:
+    source = write_gguf(tmp_path / "source.gguf", tiny_model())
+    with pytest.raises(CalibrationError, match=r"--imatrix FILE .*--rtn"):
+        convert(source, tmp_path / "m.gguf", options(text))
+    assert [path.name for path in tmp_path.iterdir()] == ["source.gguf"]
+
+
+def test_nothing_to_quantise_needs_no_calibration(tmp_path: Path) -> None:
+    source = write_gguf(tmp_path / "source.gguf", tiny_model())
+    report = convert(source, tmp_path / "m.gguf", ConversionOptions(tensor_types=(".=q8_0",)))
+    assert report.method == "rtn" and report.statistics is None
+
+
+def test_the_command_line_from_folder_to_file(tmp_path: Path, text: Path, llama_source: Path) -> None:
+    write_model("llama", tmp_path / "model")
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = [tmp_path / "model", out / "m.gguf", "--llama-dir", llama_source, "--calib", text]
+    done = run_calibrated(*arguments, "--calib-tokens", "1024", "--calib-length", "64", "--table", "--damping", "0.05")
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in ("calibrating …", "scaling (AWQ) …", "quantising …"):
+        assert line in done.stdout
+    assert "statistics: text.txt, 16 sequences of 64 tokens" in done.stdout and "scales (AWQ): " in done.stdout
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("blk.0.ffn_up.weight") and "bpw" not in line]
+    weights, nearest, feedback, final, damping = [float(x) for x in row.split()[2:7]]
+    assert final <= feedback <= nearest < -10 and weights < -10 and damping == 0.05
+    assert sorted(path.name for path in out.iterdir()) == ["m.gguf", "m.report.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--imatrix", "missing.gguf"], "the imatrix missing.gguf does not exist"),
+        (["--calib", "missing.txt"], "missing.txt"),
+        (["--damping", "0"], "damping must be above 0"),
+        (["--calib-tokens", "3"], "3 calibration tokens are less than one sequence"),
+        (["--device", "nonsense"], "nonsense"),
+    ],
+)
+def test_bad_calibration_options(arguments: list[str], message: str, source: Path, tmp_path: Path) -> None:
+    assert_refused(run_calibrated(source, tmp_path / "m.gguf", *arguments), message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_that_exclude_each_other(source: Path, tmp_path: Path) -> None:
+    for arguments in (["--rtn", "--calib", "x"], ["--stats", "x", "--imatrix", "y"]):
+        done = run_calibrated(source, tmp_path / "m.gguf", *arguments)
+        assert (done.returncode == 2 and "give one" in done.stderr) or "uses no statistics" in done.stderr
+
+
+def test_an_imatrix_gives_feedback_within_blocks(
+    source: Path, text: Path, by_methods: dict[str, ConversionReport], tmp_path: Path
+) -> None:
+    """A made-up imatrix: mean squares from the statistics of the whole moments."""
+    from converter.statistics import open_statistics
+
+    statistics = open_statistics(by_methods["feedback"].target.with_name("s.stats"))
+    imatrix = tmp_path / "imatrix.gguf"
+    writer = gguf.GGUFWriter(imatrix, "imatrix")
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", ["text.txt"])
+    writer.add_uint32("imatrix.chunk_count", 16)
+    writer.add_uint32("imatrix.chunk_size", 128)
+    for name in statistics.tensor_names:
+        counts = statistics.counts(name).astype(np.float32)
+        writer.add_tensor(f"{name}.in_sum2", (statistics.diagonal(name) * counts[:, None]).astype(np.float32))
+        writer.add_tensor(f"{name}.counts", counts[:, None])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    report = convert(source, tmp_path / "m.gguf", options(text, type="eoq3", statistics=imatrix))
+    for record in report.records:
+        if record.method == "feedback":
+            assert record.weighted is not None and record.weighted.final < 0.95 * record.weighted.nearest
+    assert sum(record.method == "feedback" for record in report.records) >= 14
