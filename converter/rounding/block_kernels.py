@@ -9,6 +9,9 @@ import numpy as np
 
 from eoq_formats.block_kernels import fp16_bits, fp16_value
 
+LANES = 64
+"""Rows that are rounded side by side."""
+
 _TWO = np.float32(2)
 _LOW_CLAMP = np.float32(-128)
 _HIGH_CLAMP = np.float32(127.5)
@@ -22,36 +25,84 @@ def _nearest(value, levels, code_of):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)
-def round_rows(targets, weights, factor, pivots, candidates, limits, table, code_of, levels, units):  # type: ignore[no-untyped-def]
+def round_rows(targets, weights, factor, pivots, candidates, limits, table, levels, units):  # type: ignore[no-untyped-def]
     rows, width = targets.shape
-    for row in numba.prange(rows):
-        moving = np.empty(width, dtype=np.float32)
-        tried = np.empty(width, dtype=np.int8)
-        best = limits[row]
-        for c in range(candidates.shape[1]):
-            unit = candidates[row, c]
-            if unit <= 0:
-                continue
-            inverse = np.float32(1) / unit
+    steps, boundaries = _steps(table)
+    for group in numba.prange((rows + LANES - 1) // LANES):
+        # many rows side by side, so that every inner loop is long enough for vector instructions
+        first = group * LANES
+        given = np.empty((width, LANES), dtype=np.float32)
+        own = np.empty((width, LANES), dtype=np.float32)
+        moving = np.empty((width, LANES), dtype=np.float32)
+        tried = np.empty((width, LANES), dtype=np.float32)
+        best = np.empty(LANES, dtype=np.float64)
+        for lane in range(LANES):
+            row = min(first + lane, rows - 1)
+            best[lane] = limits[row]
             for i in range(width):
-                moving[i] = targets[row, i]
-            cost = np.float64(0)
-            for j in range(width):
-                level = _nearest(moving[j] * inverse, table, code_of)
-                tried[j] = level
-                rounded = np.float32(level) * unit
-                missed = np.float64(moving[j] - rounded)
-                cost += np.float64(pivots[j]) * missed * missed
-                if cost >= best:
-                    break
-                pushed = weights[row, j] - rounded
-                for i in range(j + 1, width):
-                    moving[i] += pushed * factor[j, i]
-            if cost < best:
-                best = cost
-                units[row] = unit
-                for i in range(width):
-                    levels[row, i] = tried[i]
+                given[i, lane] = targets[row, i]
+                own[i, lane] = weights[row, i]
+        unit = np.empty(LANES, dtype=np.float32)
+        inverse = np.empty(LANES, dtype=np.float32)
+        for c in range(candidates.shape[1]):
+            for lane in range(LANES):
+                unit[lane] = candidates[min(first + lane, rows - 1), c]
+                inverse[lane] = np.float32(1) / unit[lane] if unit[lane] > 0 else np.float32(0)
+            cost = _round_lanes(
+                given, own, moving, factor, pivots, unit, inverse, best, table[0], steps, boundaries, tried
+            )
+            for lane in range(min(LANES, rows - first)):
+                if cost[lane] < best[lane] and unit[lane] > 0:
+                    best[lane] = cost[lane]
+                    units[first + lane] = unit[lane]
+                    for i in range(width):
+                        levels[first + lane, i] = np.int8(tried[i, lane])
+
+
+@numba.njit(cache=True, nogil=True)
+def _round_lanes(given, own, moving, factor, pivots, unit, inverse, best, lowest, steps, boundaries, tried):  # type: ignore[no-untyped-def]
+    """Round LANES rows with one unit each; returns their costs, infinite where all are above the best so far."""
+    width = given.shape[0]
+    cost = np.zeros(LANES, dtype=np.float64)
+    pushed = np.empty(LANES, dtype=np.float32)
+    scaled = np.empty(LANES, dtype=np.float32)
+    moving[:] = given
+    for j in range(width):
+        for lane in range(LANES):
+            scaled[lane] = moving[j, lane] * inverse[lane]
+            tried[j, lane] = lowest
+        for k in range(steps.shape[0]):
+            step, boundary = steps[k], boundaries[k]
+            for lane in range(LANES):
+                tried[j, lane] += step if scaled[lane] >= boundary else np.float32(0)
+        for lane in range(LANES):
+            rounded = tried[j, lane] * unit[lane]
+            missed = np.float64(moving[j, lane] - rounded)
+            cost[lane] += np.float64(pivots[j]) * missed * missed
+            pushed[lane] = own[j, lane] - rounded
+        if j % 16 == 15:
+            hopeless = True
+            for lane in range(LANES):
+                hopeless &= cost[lane] >= best[lane]
+            if hopeless:
+                cost[:] = np.inf
+                return cost
+        for i in range(j + 1, width):
+            weight = factor[j, i]
+            for lane in range(LANES):
+                moving[i, lane] += pushed[lane] * weight
+    return cost
+
+
+@numba.njit(cache=True, nogil=True)
+def _steps(table):  # type: ignore[no-untyped-def]
+    """Differences of neighbouring levels and the boundaries between them, float32; half a level is exact."""
+    count = table.shape[0] - 1
+    steps, boundaries = np.empty(count, dtype=np.float32), np.empty(count, dtype=np.float32)
+    for k in range(count):
+        steps[k] = np.float32(table[k + 1]) - np.float32(table[k])
+        boundaries[k] = (np.float32(table[k + 1]) + np.float32(table[k])) / np.float32(2)
+    return steps, boundaries
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)

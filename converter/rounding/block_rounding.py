@@ -98,7 +98,7 @@ class CpuBlockRounding:
         if limits is None:
             limits = torch.full((len(targets),), torch.inf, dtype=torch.float64)
         arrays = [_array(x) for x in (targets, weights, factor, pivots, candidates, limits)]
-        block_kernels.round_rows(*arrays, self._levels, self._code_of, block.levels.numpy(), block.units.numpy())
+        block_kernels.round_rows(*arrays, self._levels, block.levels.numpy(), block.units.numpy())
 
     def descend(self, gradient: torch.Tensor, factors: BlockFactors, block: RoundedBlock) -> None:
         block_kernels.descend_rows(
