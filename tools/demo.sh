@@ -47,9 +47,10 @@ if [ ! -f "$name-F16.gguf" ]; then
 fi
 
 for type in eoq4 eoq5; do
-    echo "==> converting to ${type^^}"
-    "$python" tools/convert_eoq.py "$name-F16.gguf" "$name-${type^^}.gguf" --type "$type" --rtn |
-        tail -n 3 # a line for each of the 272 tensors would bury the rest
+    echo "==> converting to ${type^^}, calibrated on 8192 tokens of the text that comes with EOQ"
+    "$python" tools/convert_eoq.py "$name-F16.gguf" "$name-${type^^}.gguf" --type "$type" \
+        --stats "$name.stats" --calib-tokens 8192 |
+        grep -v '^\[' # a line for each of the 272 tensors would bury the rest
 done
 
 for type in EOQ4 EOQ5; do

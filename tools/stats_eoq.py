@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Collect, show and merge the statistics that calibrated conversions use."""
+"""Collect, show, compare and merge the statistics that calibrated conversions use."""
 
 import argparse
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -27,6 +28,10 @@ def parse_arguments() -> argparse.Namespace:
 
     show = commands.add_parser("show", help="print what a statistics file or an imatrix of llama.cpp holds")
     show.add_argument("file", metavar="FILE", type=Path)
+
+    compare = commands.add_parser("compare", help="print how far two files of one model are apart, input by input")
+    compare.add_argument("first", metavar="FILE", type=Path)
+    compare.add_argument("second", metavar="FILE", type=Path)
 
     merge = commands.add_parser("merge", help="make one file of several of the same model, token by token")
     merge.add_argument("files", metavar="FILE", type=Path, nargs="+", help="files that stats_eoq.py or --stats made")
@@ -54,9 +59,19 @@ def parse_arguments() -> argparse.Namespace:
 def show(arguments: argparse.Namespace) -> None:
     from converter.statistics import open_statistics, table_lines
 
+    print_lines(table_lines(open_statistics(arguments.file)))
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    from converter.statistics import comparison_lines, open_statistics
+
+    print_lines(comparison_lines(open_statistics(arguments.first), open_statistics(arguments.second)))
+
+
+def print_lines(lines: Iterable[str]) -> None:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as head may have seen enough
-    for line in table_lines(open_statistics(arguments.file)):
+    for line in lines:
         print(line)
 
 
@@ -118,7 +133,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     try:
-        {"show": show, "merge": merge, "collect": collect}[arguments.command](arguments)
+        {"show": show, "compare": compare, "merge": merge, "collect": collect}[arguments.command](arguments)
     except (EoqError, OSError) as e:
         sys.exit(f"error: {e}")
     except KeyboardInterrupt:

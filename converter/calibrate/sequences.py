@@ -15,6 +15,7 @@ from converter.errors import CalibrationError
 _BUNDLED = Path(__file__).parent / "text"
 _LEAST_TOKENS = 256
 _LETTERS_PER_TOKEN = 16
+_LEAST_LETTERS = 1 << 22
 _WINDOW = 1 << 14
 
 
@@ -49,7 +50,8 @@ def make_sequences(model: LoadedModel, options: CalibrationOptions) -> Sequences
     """
     name = options.text.name if options.text else "bundled text"
     random = np.random.default_rng(options.seed)
-    text = _windows(calibration_text(options.text), options.tokens * _LETTERS_PER_TOKEN, random)
+    letters = max(options.tokens * _LETTERS_PER_TOKEN, _LEAST_LETTERS)
+    text = _windows(calibration_text(options.text), letters, random)
     ids = model.encode(text)
     if len(ids) < _LEAST_TOKENS:
         raise CalibrationError(
@@ -69,8 +71,7 @@ def _windows(text: str, letters: int, random: np.random.Generator) -> str:
     """The text, or where it is much longer than needed, stretches from all over it: tokenising takes time."""
     if len(text) <= letters:
         return text
-    count = len(text) // _WINDOW
-    chosen = _spread(count, max(1, letters // _WINDOW), random)
+    chosen = _spread(len(text) // _WINDOW, letters // _WINDOW, random)
     return "\n\n".join(text[i * _WINDOW : (i + 1) * _WINDOW] for i in chosen)
 
 

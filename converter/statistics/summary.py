@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.errors import StatisticsError
 from converter.statistics.statistics import Statistics
 
 
@@ -41,6 +45,39 @@ def summarise(statistics: Statistics) -> Iterator[TensorSummary]:
             tuple(statistics.experts_short_of_tokens(name)),
             statistics.has_moments,
         )
+
+
+def difference(a: Statistics, b: Statistics, tensor_name: str, expert: int = 0) -> float:
+    """How far the moments of one input are apart: ‖A − B‖ / ‖A‖, all channels scaled to equal strength in A.
+
+    Of the diagonals where one of the two knows no more.
+    """
+    first, second = a.diagonal(tensor_name)[expert], b.diagonal(tensor_name)[expert]
+    scales = np.sqrt(np.maximum(first, np.finfo(np.float32).tiny))
+    full_first, full_second = a.moments(tensor_name, expert), b.moments(tensor_name, expert)
+    if full_first is None or full_second is None:
+        return _relative(first / scales**2, (first - second) / scales**2)
+    outer = np.outer(scales, scales).astype(np.float32)
+    return _relative(full_first / outer, (full_first - full_second) / outer)
+
+
+def _relative(whole: NDArray[np.floating], part: NDArray[np.floating]) -> float:
+    size = float(np.linalg.norm(whole))
+    return float(np.linalg.norm(part)) / size if size else 0.0
+
+
+def comparison_lines(a: Statistics, b: Statistics) -> Iterator[str]:
+    """A line for each input that both know: the difference between their moments, of the worst expert."""
+    yield f"{'input':<32} {'row':>6} {'difference':>10}"
+    done = set()
+    for name in a.tensor_names:
+        if name not in b or a.input_key(name) in done:
+            continue
+        done.add(a.input_key(name))
+        if a.row_length(name) != b.row_length(name) or len(a.counts(name)) != len(b.counts(name)):
+            raise StatisticsError(f"{a.path} and {b.path} are of different models: their {name} differ in shape")
+        worst = max(difference(a, b, name, expert) for expert in range(len(a.counts(name))))
+        yield f"{name:<32} {a.row_length(name):>6} {100 * worst:>8.2f} %"
 
 
 def table_lines(statistics: Statistics) -> Iterator[str]:

@@ -221,8 +221,10 @@ def test_experts_that_no_token_reached_have_empty_statistics(tiny: Folders, fold
     for expert in np.flatnonzero(counts == 0):
         moments = found.moments(name, int(expert))
         assert moments is not None and not moments.any()
-    assert found.experts_short_of_tokens(name) == [i for i in range(4) if counts[i] < 128 / 8]
-    assert len(list(found.warnings())) >= len(found.notes)
+    assert found.experts_short_of_tokens(name) == [i for i in range(4) if counts[i] < 2]
+    gate = "blk.0.ffn_gate_exps.weight"
+    assert found.experts_short_of_tokens(gate) == [i for i in range(4) if counts[i] < 96]
+    assert len(list(found.warnings())) > len(found.notes)
 
 
 @pytest.mark.download

@@ -68,9 +68,9 @@ def test_only_stretches_of_a_huge_text_are_tokenised(folder: Path) -> None:
     huge = model()
     encode = huge.encode
     counting = LoadedModel(huge.model, lambda text: seen.append(len(text)) or encode(text), [], [], None)
-    options = CalibrationOptions(text=write(folder, LETTERS * 100), tokens=1024)
+    options = CalibrationOptions(text=write(folder, LETTERS * 1000), tokens=1024)
     assert make_sequences(counting, options).tokens.shape == (2, 512)
-    assert seen == [16384]
+    assert seen == [(1 << 22) + 2 * 255]  # 256 stretches
 
 
 def test_texts_that_are_of_no_use_are_refused(folder: Path) -> None:

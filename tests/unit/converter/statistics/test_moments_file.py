@@ -40,8 +40,12 @@ def test_experts_have_statistics_each(folder: Path) -> None:
 
 def test_experts_that_saw_too_little_are_known(folder: Path) -> None:
     s = write_statistics(folder / "s.stats", model(folder), seed=5, counts=(4, 3, 0))
-    assert s.experts_short_of_tokens(DOWN) == [1, 2]  # of 32 channels: 4 tokens will do
-    assert s.experts_short_of_tokens(Q) == []
+    assert s.least_tokens(Q) == 32 and s.experts_short_of_tokens(Q) == []
+    # what flows into ffn_down is known to the expert alone
+    assert s.least_tokens(DOWN) == 1 and s.experts_short_of_tokens(DOWN) == [2]
+    note, warning = s.warnings()
+    assert note == "a note"
+    assert warning.startswith(f"1 of 3 experts of {DOWN} saw fewer than 1 tokens of calibration; give more text")
 
 
 def test_moments_that_experts_share_are_stored_once(folder: Path) -> None:

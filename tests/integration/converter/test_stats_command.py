@@ -1,0 +1,49 @@
+"""tools/stats_eoq.py as a user runs it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from converter.statistics import open_statistics
+from tests.e2e.command import ROOT, run
+from tests.integration.converter.tiny_sources import write_folder_and_gguf, write_text
+
+STATS = (sys.executable, ROOT / "tools" / "stats_eoq.py")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, llama_source: Path) -> tuple[Path, Path]:
+    return write_folder_and_gguf("llama", tmp_path_factory.mktemp("tiny"), llama_source)
+
+
+def test_collect_show_compare_and_merge(tiny: tuple[Path, Path], tmp_path: Path, llama_source: Path) -> None:
+    model, gguf_file = tiny
+    text = write_text(tmp_path)
+    few = ("--calib", text, "--calib-length", "64", "--threads", "1")
+    a, b, both = (tmp_path / f"{name}.stats.gguf" for name in ("a", "b", "both"))
+    said = run(*STATS, "collect", gguf_file, a, *few, "--calib-tokens", "256")
+    assert f"{a}: 15 tensors; text-60.txt, 4 sequences of 64 tokens, seed 0, float32, perplexity" in said
+    assert "note: no statistics for token_embd.weight" in said
+    options = ("--calib-tokens", "128", "--calib-seed", "3", "--calib-memory", "0.0001", "--llama-dir", llama_source)
+    assert run(*STATS, "collect", model, b, *few, *options, "--quiet") == ""
+    assert "256 tokens" in run(*STATS, "show", a)
+    assert run(*STATS, "compare", a, b).count("%") == 9  # four inputs in each of two layers, and the output's
+    assert "384 tokens of 2 files" in run(*STATS, "merge", a, b, both)
+    assert open_statistics(both).counts("blk.1.ffn_down.weight").tolist() == [384]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*sorted(p.name for p in (a, b, both)), text.name]
+
+
+def test_errors_are_one_sentence(tiny: tuple[Path, Path], tmp_path: Path) -> None:
+    _, gguf_file = tiny
+    for arguments, message in (
+        (("show", tmp_path / "none"), "none cannot be read: No such file"),
+        (("show", gguf_file), "holds no statistics"),
+        (("collect", gguf_file, gguf_file), "is the file that is converted"),
+        (("collect", gguf_file, tmp_path / "s", "--calib-tokens", "9"), "less than one sequence"),
+        (("collect", gguf_file, tmp_path / "s", "--device", "nonsense"), "cannot use the device"),
+        (("merge", gguf_file, tmp_path / "s"), "holds no statistics"),
+    ):
+        said = run(*STATS, *arguments, expect_failure=True).splitlines()[-1]
+        assert said.startswith("error: ") and message in said, said
+    assert not list(tmp_path.iterdir())
