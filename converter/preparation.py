@@ -93,7 +93,7 @@ def _prepared(
 
     with_feedback = options.rounding == "feedback"
     feedback_options = FeedbackOptions(options.damping, device=options.calibration.device)
-    notes = statistics.notes
+    notes = (*statistics.notes, *statistics.warnings())
     folds: Sequence[Fold] = ()
     if options.awq:
         types = {t.tensor.name: eoq for t in plan.tensors if (eoq := eoq_type(t.type)) is not None}

@@ -6,11 +6,14 @@ from contextlib import contextmanager
 import torch
 from threadpoolctl import threadpool_limits
 
+from eoq_formats import kernels
+
 
 @contextmanager
 def torch_settings(threads: int) -> Iterator[None]:
     """Run with so many threads and without gradients."""
     before = torch.get_num_threads()
+    kernels.set_threads(threads)  # numba and torch share one OpenMP, and the last to set its threads wins
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode(), threadpool_limits(threads, user_api="blas"):

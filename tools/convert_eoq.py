@@ -60,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
     how(
         "--calib-dtype",
         choices=("float32", "bfloat16"),
-        help="to run the model in (default: float32 on a CPU, else bfloat16)",
+        help="to run the matrices of the model in (default: float32)",
     )
     how("--calib-memory", type=float, metavar="GIB", help="for sums of moments at a time (default: 4)")
     how("--all-experts", action="store_true", help="let every expert of a mixture see every token when calibrating")

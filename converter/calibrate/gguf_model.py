@@ -15,6 +15,7 @@ from transformers import modeling_gguf_pytorch_utils as hf_gguf
 from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 from transformers.modeling_utils import no_init_weights
 
+from converter.calibrate.mixed_precision import use_bfloat16_matrices
 from converter.calibrate.names import GgufNames, metadata_value
 from converter.errors import CalibrationError
 from converter.source import Source
@@ -32,13 +33,15 @@ _GEMMA_27B = {"gemma2": 46, "gemma3": 62}
 """Layers of the Gemma models whose attention is scaled by the width of the model; llama.cpp tells them by the same."""
 
 
-def model_from_gguf(path: Path, source: Source, dtype: torch.dtype, threads: int) -> Any:
+def model_from_gguf(path: Path, source: Source, bfloat16: bool, threads: int) -> Any:
     """Raises ValueError or KeyError for architectures that transformers does not know in GGUF form, and
     CalibrationError where a weight is missing."""
     config = _config(source)
     with no_init_weights():
-        model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     model.tie_weights()
+    if bfloat16:
+        use_bfloat16_matrices(model)
     names = GgufNames(source)
     tensors = {t.name: t for t in source.tensors}
     processor = hf_gguf.TENSOR_PROCESSORS.get(source.architecture, hf_gguf.TensorProcessor)(config=config.to_dict())

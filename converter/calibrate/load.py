@@ -12,6 +12,7 @@ import transformers
 
 from converter.calibrate.gguf_model import model_from_gguf
 from converter.calibrate.gguf_tokenizer import Encode, bos_tokens, gguf_tokenizer
+from converter.calibrate.mixed_precision import use_bfloat16_matrices
 from converter.calibration_options import CalibrationOptions
 from converter.errors import CalibrationError
 from converter.source import Source
@@ -37,14 +38,14 @@ def load_model(path: Path, source: Source, options: CalibrationOptions) -> Loade
 
     No code of the model's own is run, and nothing is downloaded.
     """
-    dtype = getattr(torch, options.dtype)
+    bfloat16 = options.dtype == "bfloat16"
     device = _device(options.device)
     with _quiet(), _explained(path):
         if path.is_dir():
-            model = _model_from_folder(path, dtype)
+            model = _model_from_folder(path, bfloat16)
             encode, before, after = _tokenizer_of_folder(path)
         else:
-            model = model_from_gguf(path, source, dtype, options.threads)
+            model = model_from_gguf(path, source, bfloat16, options.threads)
             encode, before, after = gguf_tokenizer(source), bos_tokens(source), []
     if getattr(model.config, "is_encoder_decoder", False):
         raise CalibrationError(f"{path} is an encoder-decoder model, which calibration cannot run; {WAYS_OUT}")
@@ -74,17 +75,21 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _model_from_folder(folder: Path, dtype: torch.dtype) -> Any:
+def _model_from_folder(folder: Path, bfloat16: bool) -> Any:
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     has_head = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
     encoder = not any("CausalLM" in name or "Conditional" in name for name in config.architectures or ())
     auto = transformers.AutoModelForCausalLM if has_head and not encoder else transformers.AutoModel
+    # weights that are in bfloat16 lose nothing, and need not be held in float32 first
+    dtype = torch.bfloat16 if bfloat16 and config.dtype == torch.bfloat16 else torch.float32
     model, info = auto.from_pretrained(
         folder, config=config, dtype=dtype, trust_remote_code=False, local_files_only=True, output_loading_info=True
     )
     missing = [name for name in info["missing_keys"] if "pooler" not in name]
     if missing:
         raise CalibrationError(f"the model in {folder} lacks weights that transformers asks for, such as {missing[0]}")
+    if bfloat16:
+        use_bfloat16_matrices(model)
     return model
 
 
