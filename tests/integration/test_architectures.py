@@ -133,7 +133,7 @@ def test_a_folder_converts_in_one_command(
     architecture: str, folders: dict[str, Path], llama_source: Path, tmp_path: Path
 ) -> None:
     target, again = tmp_path / "from-folder.gguf", tmp_path / "from-gguf.gguf"
-    run(*CONVERT, folders[architecture], target, "--type", "eoq4", "--quiet", "--llama-dir", llama_source)
+    run(*CONVERT, folders[architecture], target, "--type", "eoq4", "--rtn", "--quiet", "--llama-dir", llama_source)
     tensors = {t.name: t for t in gguf.GGUFReader(target).tensors}
     # rows of 192 and of 256
     assert {"EOQ4", "EOQ4_64"} <= {t.tensor_type.name for t in tensors.values()}
