@@ -19,7 +19,7 @@ def test_a_calibrated_file_diverges_much_less_than_one_rounded_to_nearest(
     run(sys.executable, ROOT / "tools" / "eval_eoq.py", *models, *inputs, "--chunks", "3", "--json", output)
     nearest, feedback = json.loads(output.read_text())["models"]
     print(f"KL divergence {nearest['kld']['value']:.4f} to nearest, {feedback['kld']['value']:.4f} calibrated")
-    assert feedback["bytes"] == nearest["bytes"]
+    assert feedback["bits_per_weight"] == nearest["bits_per_weight"]
     # measured 0.4; the bound allows for few tokens
     assert feedback["kld"]["value"] < 0.6 * nearest["kld"]["value"]
     assert feedback["same_top"]["value"] > nearest["same_top"]["value"]

@@ -9,9 +9,9 @@ from gguf import GGMLQuantizationType as T
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 
-from converter import rounding
 from converter.plan import TensorPlan
 from converter.rounding import RoundedRows, RoundToNearest, copy_rows
+from converter.rounding import rows as rounding_rows
 from converter.source import Source, open_gguf
 from converter.tensor_types import ORDINARY_TYPES, eoq_type
 from converter.tensors import TensorInfo
@@ -38,7 +38,7 @@ def round_all(folder: Path, data: NDArray[np.generic], kind: T, threads: int = 2
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(rounding, "CHUNK_WEIGHTS", 1000)
+    monkeypatch.setattr(rounding_rows, "CHUNK_WEIGHTS", 1000)
     yield
 
 
