@@ -13,7 +13,6 @@ from converter.progress import Progress
 from converter.source import Source
 from converter.statistics import Statistics, check_statistics, open_statistics
 from converter.tensors import TensorInfo
-from converter.write import check_not_source
 from eoq_formats.types import weight_type_for_row
 
 _ANY_BITS = 4
@@ -32,7 +31,6 @@ def statistics_of(
     calibration = replace(options.calibration, threads=options.threads)
     if options.statistics is not None:
         if not options.statistics.exists():
-            check_not_source(options.statistics, model.paths)
             yield calibrate(model, path, quantisable(model), options.statistics, calibration, progress)
             return
         statistics = open_statistics(options.statistics)

@@ -11,12 +11,12 @@ from converter.plan import FixedPlanner, TensorPlan
 from converter.plan.plan import check_readable
 from converter.preparation import Preparation, prepared
 from converter.progress import Progress
-from converter.report import ConversionReport, StageClock, TensorRecord
+from converter.report import ConversionReport, StageClock, TensorRecord, report_path
 from converter.report_json import write_report
 from converter.rounding import RoundedRows, WeightedError, copy_rows
 from converter.source import Source
 from converter.weights import Bytes, RowWorkers
-from converter.write import GgufOutput, check_space, resolve_target
+from converter.write import GgufOutput, check_not_input, check_space, resolve_target
 
 
 def convert(
@@ -35,6 +35,8 @@ def convert(
     clock = StageClock()
     options, progress = options or ConversionOptions(), progress or Progress()
     source, output_path = Path(source), resolve_target(Path(target))
+    for written in (output_path, report_path(output_path)):
+        check_not_input(written, (options.statistics, options.calibration.text))
     planner = FixedPlanner(options)
     with open_model(source, output_path, options, progress) as model, RowWorkers(options.threads) as workers:
         plan = planner.plan(model.tensors, model.architecture)

@@ -111,7 +111,7 @@ class ConversionReport:
     @property
     def path(self) -> Path:
         """Where the report lies as JSON: beside the output."""
-        return self.target.with_name(f"{self.target.name.removesuffix('.gguf')}.report.json")
+        return report_path(self.target)
 
     @property
     def weights(self) -> int:
@@ -126,3 +126,8 @@ class ConversionReport:
     def fallbacks(self) -> tuple[TensorRecord, ...]:
         """Tensors that got another type than the one chosen, since it does not fit their rows."""
         return tuple(r for r in self.records if r.plan.fallback)
+
+
+def report_path(target: Path) -> Path:
+    """Where the report of a conversion to `target` goes."""
+    return target.with_name(f"{target.name.removesuffix('.gguf')}.report.json")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from converter.errors import TargetError
 from converter.report import ConversionReport, FoldRecord, TensorRecord
 from converter.rounding.rows import WeightedError
 from converter.tensor_types import type_name
+from converter.write import temporary_name
 
 VERSION = 1
 """Of the layout of the file."""
@@ -18,7 +18,7 @@ VERSION = 1
 def write_report(report: ConversionReport) -> Path:
     """Write the report beside the output, replacing an older one. Raises TargetError."""
     path = report.path
-    temporary = path.with_name(f".{path.name[:64]}.{secrets.token_hex(8)}.part")
+    temporary = temporary_name(path)
     try:
         try:
             with temporary.open("x", encoding="utf-8") as file:

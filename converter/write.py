@@ -51,6 +51,17 @@ def check_not_source(target: Path, sources: Sequence[Path]) -> None:
             raise TargetError(f"the output {target} is the file that is converted; give another name")
 
 
+def check_not_input(target: Path, inputs: Sequence[Path | None]) -> None:
+    """Refuse to replace what a conversion reads beside the model, or is to keep. Raises TargetError."""
+    for path in inputs:
+        if path is None:
+            continue
+        if path.resolve() == target or (path.exists() and target.exists() and target.samefile(path)):
+            raise TargetError(
+                f"{path} cannot be both read and written over by {target.name}; give the output another name"
+            )
+
+
 def check_space(folder: Path, needed: int, what: str) -> None:
     """Raises TargetError if the folder's disk has less room than `needed` bytes."""
     free = shutil.disk_usage(folder).free
@@ -73,7 +84,7 @@ class GgufOutput:
         self.size = len(self.head) + sum(align(t.nbytes, alignment) for t in self.tensors)
         """Bytes of the finished file."""
         self._alignment = alignment
-        self._temporary = _temporary_name(target)
+        self._temporary = temporary_name(target)
         self._checksums: list[int] = []
 
     def __enter__(self) -> Self:
@@ -150,7 +161,8 @@ def _checksum_of(file: BinaryIO, size: int) -> int:
     return checksum
 
 
-def _temporary_name(target: Path) -> Path:
+def temporary_name(target: Path) -> Path:
+    """A hidden name beside the target that nobody else has."""
     return target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}.part")
 
 

@@ -69,11 +69,11 @@ class ErrorFeedback:
             height = plan.tensor.rows // matrices
             for start, stop in row_chunks(plan.tensor, self._options.chunk_weights, height):
                 start, stop = start + expert * height, stop + expert * height
-                to_nearest = self._nearest.round_rows(plan, weights.read(plan.tensor, start, stop), start)
+                rows = weights.read(plan.tensor, start, stop)
+                to_nearest = self._nearest.round_rows(plan, rows, start)
                 if hessian is None:
                     yield replace(to_nearest, notes=(*notes, "moments that cannot be factorised: rounded to nearest"))
                     continue
-                rows = weights.read(plan.tensor, start, stop)
                 yield self._round_rows(rows, eoq, hessian, to_nearest, notes)
 
     def trial(self, rows: Floats, t: WeightType, moments: NDArray[np.float32]) -> Floats:

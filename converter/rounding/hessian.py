@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eoq_formats.rotation import signs
+from eoq_formats.rotation import rotate
 
 LARGEST_DAMPING = 1.0
 
@@ -66,11 +66,8 @@ class Hessian(Protocol):
 
 def rotation_matrix(width: int) -> NDArray[np.float32]:
     """The orthogonal R (w, w) of docs/format.md: R x = F(D x) / √w."""
-    transform: NDArray[np.float32] = np.ones((1, 1), dtype=np.float32)
-    while len(transform) < width:
-        transform = np.block([[transform, transform], [transform, -transform]])
-    rotation: NDArray[np.float32] = transform * signs(width).astype(np.float32) / np.float32(np.sqrt(width))
-    return rotation
+    rotation: NDArray[np.float32] = rotate(np.eye(width, dtype=np.float32)).T / np.float32(np.sqrt(width))
+    return np.ascontiguousarray(rotation)
 
 
 class FullHessian:

@@ -206,3 +206,17 @@ def test_an_imatrix_gives_feedback_within_blocks(
         if record.method == "feedback":
             assert record.weighted is not None and record.weighted.final < 0.95 * record.weighted.nearest
     assert sum(record.method == "feedback" for record in report.records) >= 14
+
+
+@pytest.mark.parametrize("option", ["--stats", "--calib"])
+def test_what_is_read_is_never_written_over(option: str, source: Path, tmp_path: Path) -> None:
+    for name in ("read.gguf", "m.report.json"):
+        read = tmp_path / name
+        read.write_text("mine")
+        target = read if name == "read.gguf" else tmp_path / "m.gguf"
+        assert_refused(run_calibrated(source, target, option, read), "cannot be both read and written over")
+        assert read.read_text() == "mine"
+    assert_refused(
+        run_calibrated(source, tmp_path / "new.gguf", "--stats", tmp_path / "new.gguf"), "both read and written"
+    )
+    assert not (tmp_path / "new.gguf").exists()
