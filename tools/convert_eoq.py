@@ -2,13 +2,12 @@
 """Convert a model to a GGUF file with EOQ tensor types."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools.command_line import add_calibration_options, calibration_options, given, run_to_the_end
 
 EXAMPLES = """\
 examples:
@@ -53,18 +52,7 @@ def parse_arguments() -> argparse.Namespace:
         help="use these statistics; if there is no such file, calibrate and keep the statistics in it",
     )
     how("--imatrix", metavar="FILE", type=Path, help="use llama.cpp's imatrix in place of a calibration; less precise")
-    how("--calib", metavar="FILE", type=Path, help="text to calibrate on (default: a mixture that comes with EOQ)")
-    how("--calib-tokens", type=int, metavar="N", help="most tokens of it (default: 32768)")
-    how("--calib-length", type=int, metavar="N", help="tokens in a sequence (default: 512)")
-    how("--calib-seed", type=int, metavar="N", help="chooses the sequences of a longer text (default: 0)")
-    how(
-        "--calib-dtype",
-        choices=("float32", "bfloat16"),
-        help="to run the matrices of the model in (default: float32)",
-    )
-    how("--calib-memory", type=float, metavar="GIB", help="for sums of moments at a time (default: 4)")
-    how("--all-experts", action="store_true", help="let every expert of a mixture see every token when calibrating")
-    how("--device", metavar="DEVICE", help="PyTorch device to calibrate and round on: cpu (default), cuda, cuda:1, mps")
+    add_calibration_options(method)
     how("--damping", type=float, metavar="X", help="of error feedback, relative to the inputs' energy (default: 0.02)")
     add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
     add("--allow-requantize", action="store_true", help="accept a model that is quantised already")
@@ -80,30 +68,13 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def given(**options: object) -> dict[str, Any]:
-    """The options that were given; the others keep the defaults of the library."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def run(arguments: argparse.Namespace) -> None:
-    from converter import CalibrationOptions, ConversionOptions, Progress, convert
+    from converter import ConversionOptions, Progress, convert
     from converter.display import ConversionDisplay
     from converter.errors import StatisticsError
 
     if arguments.imatrix and not arguments.imatrix.exists():
         raise StatisticsError(f"the imatrix {arguments.imatrix} does not exist; make it with llama-imatrix")
-    calibration = CalibrationOptions(
-        **given(
-            text=arguments.calib,
-            tokens=arguments.calib_tokens,
-            sequence_length=arguments.calib_length,
-            seed=arguments.calib_seed,
-            device=arguments.device,
-            dtype=arguments.calib_dtype,
-            memory_limit=None if arguments.calib_memory is None else int(arguments.calib_memory * 2**30),
-        ),
-        all_experts=arguments.all_experts,
-    )
     options = ConversionOptions(
         type=arguments.type,
         output_type=arguments.output_type,
@@ -112,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
         rounding="nearest" if arguments.rtn else arguments.rounding,
         awq=arguments.awq == "on" and not arguments.rtn,
         statistics=arguments.stats or arguments.imatrix,
-        calibration=calibration,
+        calibration=calibration_options(arguments),
         allow_requantize=arguments.allow_requantize,
         llama_dir=arguments.llama_dir,
         work_dir=arguments.work_dir,
@@ -128,25 +99,5 @@ def run(arguments: argparse.Namespace) -> None:
         display.table(report)
 
 
-def stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Leave by way of all clean-up code."""
-    raise SystemExit(128 + number)
-
-
-def main() -> None:
-    from eoq_formats.errors import EoqError
-
-    arguments = parse_arguments()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    try:
-        run(arguments)
-    except (EoqError, OSError) as e:
-        sys.exit(f"error: {e}")
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing was written", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
-
-
 if __name__ == "__main__":
-    main()
+    run_to_the_end(run, parse_arguments())

@@ -3,13 +3,12 @@
 
 import argparse
 import json
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools.command_line import run_to_the_end
 
 EXAMPLES = """\
 examples:
@@ -71,25 +70,5 @@ def run(arguments: argparse.Namespace) -> None:
         plot(evaluation, arguments.plot)
 
 
-def stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Leave by way of all clean-up code."""
-    raise SystemExit(128 + number)
-
-
-def main() -> None:
-    from eoq_formats.errors import EoqError
-
-    arguments = parse_arguments()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    try:
-        run(arguments)
-    except (EoqError, OSError) as e:
-        sys.exit(f"error: {e}")
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing was written", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
-
-
 if __name__ == "__main__":
-    main()
+    run_to_the_end(run, parse_arguments())

@@ -6,10 +6,10 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools.command_line import add_calibration_options, calibration_options, given, run_to_the_end
 
 EXAMPLES = """\
 examples:
@@ -41,14 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     add = collect.add_argument
     add("model", metavar="MODEL", type=Path, help="Hugging Face model folder, or GGUF file (the first of its splits)")
     add("output", metavar="OUT", type=Path, help="file to write; an existing one is replaced when all is done")
-    add("--calib", metavar="FILE", type=Path, help="text to calibrate on (default: a mixture that comes with EOQ)")
-    add("--calib-tokens", type=int, metavar="N", help="most tokens of it (default: 32768)")
-    add("--calib-length", type=int, metavar="N", help="tokens in a sequence (default: 512)")
-    add("--calib-seed", type=int, metavar="N", help="chooses the sequences of a longer text (default: 0)")
-    add("--calib-dtype", choices=("float32", "bfloat16"), help="to run the model in (default: float32)")
-    add("--calib-memory", type=float, metavar="GIB", help="for sums of moments at a time (default: 4)")
-    add("--all-experts", action="store_true", help="let every expert of a mixture see every token")
-    add("--device", metavar="DEVICE", help="PyTorch device to calibrate on: cpu (default), cuda, cuda:1, mps")
+    add_calibration_options(collect)
     add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
     add("--llama-dir", type=Path, metavar="DIR", help="llama.cpp tree to convert Hugging Face folders with")
     add("--work-dir", type=Path, metavar="DIR", help="where the intermediate GGUF goes (default: beside the output)")
@@ -82,31 +75,13 @@ def merge(arguments: argparse.Namespace) -> None:
     print(f"{merged.path}: {merged.tokens:,} tokens of {len(arguments.files)} files")
 
 
-def given(**options: object) -> dict[str, Any]:
-    """The options that were given, so that the others keep their defaults."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def collect(arguments: argparse.Namespace) -> None:
-    from converter.calibration_options import CalibrationOptions
     from converter.collect import collect_statistics
     from converter.display import ConversionDisplay
     from converter.options import ConversionOptions
 
-    calibration = CalibrationOptions(
-        **given(
-            text=arguments.calib,
-            tokens=arguments.calib_tokens,
-            sequence_length=arguments.calib_length,
-            seed=arguments.calib_seed,
-            device=arguments.device,
-            dtype=arguments.calib_dtype,
-            memory_limit=None if arguments.calib_memory is None else int(arguments.calib_memory * 2**30),
-        ),
-        all_experts=arguments.all_experts,
-    )
     options = ConversionOptions(
-        calibration=calibration,
+        calibration=calibration_options(arguments),
         llama_dir=arguments.llama_dir,
         work_dir=arguments.work_dir,
         **given(threads=arguments.threads),
@@ -121,25 +96,8 @@ def collect(arguments: argparse.Namespace) -> None:
         print(f"note: {warning}")
 
 
-def stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Leave by way of all clean-up code."""
-    raise SystemExit(128 + number)
-
-
-def main() -> None:
-    from eoq_formats.errors import EoqError
-
-    arguments = parse_arguments()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    try:
-        {"show": show, "compare": compare, "merge": merge, "collect": collect}[arguments.command](arguments)
-    except (EoqError, OSError) as e:
-        sys.exit(f"error: {e}")
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing was written", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
-
+COMMANDS = {"show": show, "compare": compare, "merge": merge, "collect": collect}
 
 if __name__ == "__main__":
-    main()
+    parsed = parse_arguments()
+    run_to_the_end(COMMANDS[parsed.command], parsed)
