@@ -1,6 +1,7 @@
 """What the command lines have in common: options of calibration, and how a tool ends."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from converter import CalibrationOptions
+
+# after each product OpenBLAS's threads wait for the next one busily, on the cores that torch's are at work on by then
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
 def add_calibration_options(group: argparse._ActionsContainer) -> None:
