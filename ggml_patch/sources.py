@@ -13,6 +13,7 @@ _FOLDERS = (
     (HERE, "ggml/src", ("eoq-format.h",)),
     (HERE / "base", "ggml/src", ("*.h", "*.c")),
     (HERE / "cpu", CPU_FOLDER, ("*.h", "*.c")),
+    (HERE / "cpu_ops", CPU_FOLDER, ("*.h", "*.c")),
     (HERE / "cpu_reference", CPU_FOLDER, ("*.h", "*.c")),
 )
 

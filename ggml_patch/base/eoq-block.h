@@ -7,28 +7,31 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+// the compiler folds bits and width, which are constants in every use
+#if defined(_MSC_VER)
+#    define EOQ_INLINE static __forceinline
+#else
+#    define EOQ_INLINE static inline __attribute__((always_inline))
+#endif
+
 // section 3
 static inline bool eoq_sign_is_negative(int i) {
     return eoq_sign_words[i / 32] >> (i % 32) & 1;
 }
 
 // section 3: unnormalised Walsh-Hadamard transform in natural order, butterflies of stride 1, 2, 4, ...
-#define EOQ_DEFINE_TRANSFORM(name, type)                              \
-    static inline void name(type * v, int width) {                    \
-        for (int stride = 1; stride < width; stride *= 2) {           \
-            for (int start = 0; start < width; start += 2 * stride) { \
-                for (int i = start; i < start + stride; ++i) {        \
-                    const type low  = v[i];                           \
-                    const type high = v[i + stride];                  \
-                    v[i]            = (type) (low + high);            \
-                    v[i + stride]   = (type) (low - high);            \
-                }                                                     \
-            }                                                         \
-        }                                                             \
+static inline void eoq_transform_f32(float * v, int width) {
+    for (int stride = 1; stride < width; stride *= 2) {
+        for (int start = 0; start < width; start += 2 * stride) {
+            for (int i = start; i < start + stride; ++i) {
+                const float low  = v[i];
+                const float high = v[i + stride];
+                v[i]             = low + high;
+                v[i + stride]    = low - high;
+            }
+        }
     }
-EOQ_DEFINE_TRANSFORM(eoq_transform_f32, float)
-EOQ_DEFINE_TRANSFORM(eoq_transform_i16, int16_t)
-#undef EOQ_DEFINE_TRANSFORM
+}
 
 // bits of a code in the first plane
 static inline int eoq_low_plane_bits(int bits) {

@@ -171,15 +171,82 @@ static inline uint16_t eoq_quantize_block(const eoq_type * t, const float * x, u
     return d;
 }
 
-static inline void eoq_dequantize_block(const eoq_type * t, uint16_t d, const uint8_t * qs, float * y) {
-    int16_t v[QK_EOQ];
-    for (int i = 0; i < t->width; ++i) {
-        v[i] = t->levels[eoq_code(qs, i, t->bits, t->width)];
+// butterflies of two runs of n values
+EOQ_INLINE void eoq_butterflies(int16_t * low, int16_t * high, int n) {
+    for (int i = 0; i < n; ++i) {
+        const int16_t a = low[i];
+        const int16_t b = high[i];
+        low[i]          = (int16_t) (a + b);
+        high[i]         = (int16_t) (a - b);
     }
-    eoq_transform_i16(v, t->width);
+}
+
+// section 2: all codes of a block
+EOQ_INLINE void eoq_unpack(const eoq_type * t, const uint8_t * qs, uint8_t * codes) {
+    const int low_bits  = eoq_low_plane_bits(t->bits);
+    const int low_bytes = low_bits * t->width / 8;
+    for (int part = 0; part < 8 / low_bits; ++part) {
+        for (int j = 0; j < low_bytes; ++j) {
+            codes[part * low_bytes + j] = (uint8_t) (qs[j] >> (low_bits * part) & ((1 << low_bits) - 1));
+        }
+    }
+    for (int bit = low_bits; bit < t->bits; ++bit) {
+        const uint8_t * plane = qs + low_bytes + (bit - low_bits) * t->width / 8;
+        for (int j = 0; j < t->width / 8; ++j) {
+            for (int i = 0; i < 8; ++i) {
+                codes[8 * j + i] |= (uint8_t) ((plane[j] >> i & 1) << bit);
+            }
+        }
+    }
+}
+
+// Transform of the levels. Integer butterflies may come in any order: those of stride 1 to 8 are done while the values
+// stand in columns (value i at [i % 16][i / 16]), so that every loop is long enough for vector instructions.
+EOQ_INLINE void eoq_transform_levels(const eoq_type * t, const uint8_t * codes, int16_t * v) {
+    enum { LOW = 16 };
+    const int high = t->width / LOW;
+    int16_t   columns[QK_EOQ];
+    for (int i = 0; i < LOW; ++i) {
+        for (int j = 0; j < high; ++j) {
+            columns[i * high + j] = t->levels[codes[LOW * j + i]];
+        }
+    }
+    for (int stride = 1; stride < LOW; stride *= 2) {
+        for (int start = 0; start < LOW; start += 2 * stride) {
+            eoq_butterflies(columns + start * high, columns + (start + stride) * high, stride * high);
+        }
+    }
+    for (int j = 0; j < high; ++j) {
+        for (int i = 0; i < LOW; ++i) {
+            v[LOW * j + i] = columns[i * high + j];
+        }
+    }
+    for (int stride = LOW; stride < t->width; stride *= 2) {
+        for (int start = 0; start < t->width; start += 2 * stride) {
+            eoq_butterflies(v + start, v + start + stride, stride);
+        }
+    }
+}
+
+// -1 where the sign is negative, 0 elsewhere
+EOQ_INLINE void eoq_sign_masks(int width, int16_t * masks) {
+    for (int i = 0; i < width; ++i) {
+        masks[i] = (int16_t) -eoq_sign_is_negative(i);
+    }
+}
+
+EOQ_INLINE void eoq_dequantize_block(const eoq_type * t,
+                                     const int16_t *  signs,
+                                     uint16_t         d,
+                                     const uint8_t *  qs,
+                                     float *          y) {
+    uint8_t codes[QK_EOQ];
+    int16_t v[QK_EOQ];
+    eoq_unpack(t, qs, codes);
+    eoq_transform_levels(t, codes, v);
     const float scale = eoq_scale_to_float(d) * EOQ_LEVEL_UNIT;
     for (int i = 0; i < t->width; ++i) {
-        y[i] = (float) (eoq_sign_is_negative(i) ? -v[i] : v[i]) * scale;
+        y[i] = (float) (int16_t) ((v[i] ^ signs[i]) - signs[i]) * scale;
     }
 }
 
@@ -195,8 +262,10 @@ static inline void eoq_dequantize_block(const eoq_type * t, uint16_t d, const ui
     }                                                                                                                \
     void dequantize_row_##t(const block_##t * GGML_RESTRICT x, float * GGML_RESTRICT y, int64_t k) {                 \
         assert(k % (nwidth) == 0);                                                                                   \
+        int16_t signs[nwidth];                                                                                       \
+        eoq_sign_masks(nwidth, signs);                                                                               \
         for (int64_t i = 0; i < k / (nwidth); ++i) {                                                                 \
-            eoq_dequantize_block(&eoq_type_##t, x[i].d, x[i].qs, y + i * (nwidth));                                  \
+            eoq_dequantize_block(&eoq_type_##t, signs, x[i].d, x[i].qs, y + i * (nwidth));                           \
         }                                                                                                            \
     }                                                                                                                \
     size_t quantize_##t(const float * GGML_RESTRICT src, void * GGML_RESTRICT dst, int64_t nrows, int64_t n_per_row, \

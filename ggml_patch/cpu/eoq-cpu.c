@@ -2,13 +2,10 @@
 
 #include "eoq-cpu.h"
 
-#include "eoq-block.h"
+#include "eoq-kernel.h"
+#include "eoq-mul-mat.h"
 
-#include <assert.h>
 #include <math.h>
-#include <string.h>
-
-#define EOQ_SMALLEST_ACTIVATION 0x1p-100f
 
 // docs/format.md, section 6
 static inline void eoq_quantize_activations(const float * x, int width, float * d, int32_t * s, int8_t * qs) {
@@ -54,31 +51,46 @@ static inline void eoq_quantize_activations(const float * x, int width, float * 
 GGML_EOQ_ACTIVATION_TYPES(EOQ_DEFINE)
 #undef EOQ_DEFINE
 
-#define EOQ_DEFINE(T, t, bits, width, A, a)                                                                         \
-    void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) {                       \
-        quantize_row_##t##_ref(x, (block_##t *) y, k);                                                              \
-    }                                                                                                               \
-    void ggml_vec_dot_##t##_##a##_generic(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, \
-                                          size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {           \
-        assert(n % (width) == 0 && nrc == 1);                                                                       \
-        (void) bs, (void) bx, (void) by, (void) nrc;                                                                \
-        const block_##t * x   = (const block_##t *) vx;                                                             \
-        const block_##a * y   = (const block_##a *) vy;                                                             \
-        float             sum = 0.0f;                                                                               \
-        for (int ib = 0; ib < n / (width); ++ib) {                                                                  \
-            int32_t dot = 0;                                                                                        \
-            for (int i = 0; i < (width); ++i) {                                                                     \
-                dot += eoq##bits##_levels[eoq_code(x[ib].qs, i, bits, width)] * y[ib].qs[i];                        \
-            }                                                                                                       \
-            sum += eoq_scale_to_float(x[ib].d) * EOQ_LEVEL_UNIT * y[ib].d * (float) dot;                            \
-        }                                                                                                           \
-        *s = sum;                                                                                                   \
+#define EOQ_DEFINE(T, t, bits, width, A, a)                                                                          \
+    void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) {                        \
+        quantize_row_##t##_ref(x, (block_##t *) y, k);                                                               \
+    }                                                                                                                \
+    void ggml_vec_dot_##t##_##a##_generic(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx,  \
+                                          size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {            \
+        assert(n % (width) == 0 && nrc == 1);                                                                        \
+        (void) bs, (void) bx, (void) by, (void) nrc;                                                                 \
+        const block_##t * x   = (const block_##t *) vx;                                                              \
+        const block_##a * y   = (const block_##a *) vy;                                                              \
+        float             sum = 0.0f;                                                                                \
+        for (int ib = 0; ib < n / (width); ++ib) {                                                                   \
+            int32_t dot = 0;                                                                                         \
+            for (int i = 0; i < (width); ++i) {                                                                      \
+                dot += eoq##bits##_levels[eoq_code(x[ib].qs, i, bits, width)] * y[ib].qs[i];                         \
+            }                                                                                                        \
+            sum += eoq_scale_to_float(x[ib].d) * EOQ_LEVEL_UNIT * y[ib].d * (float) dot;                             \
+        }                                                                                                            \
+        *s = sum;                                                                                                    \
+    }                                                                                                                \
+    void ggml_vec_dot_##t##_##a(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, size_t bx, \
+                                const void * GGML_RESTRICT vy, size_t by, int nrc) {                                 \
+        assert(nrc == 1);                                                                                            \
+        (void) bs, (void) bx, (void) by, (void) nrc;                                                                 \
+        ggml_eoq_mul_mat_##t(n, vx, 0, 1, &vy, &s, 1);                                                               \
+    }                                                                                                                \
+    void ggml_eoq_mul_mat_##t##_generic(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,           \
+                                        const void * const * columns, float * const * out, int64_t n_columns) {      \
+        for (int64_t c = 0; c < n_columns; ++c) {                                                                    \
+            for (int64_t r = 0; r < n_rows; ++r) {                                                                   \
+                const uint8_t * row = (const uint8_t *) weights + r * row_bytes;                                     \
+                ggml_vec_dot_##t##_##a##_generic((int) k, out[c] + r, 0, row, 0, columns[c], 0, 1);                  \
+            }                                                                                                        \
+        }                                                                                                            \
     }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 #undef EOQ_DEFINE
 
 // machines without fast kernels of their own use the portable ones
-#if !defined(__AVX2__)
+#if !defined(EOQ_AVX2) && !defined(EOQ_NEON)
 
 #    define EOQ_DEFINE(T, t, width)                                                               \
         void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) { \
@@ -87,10 +99,10 @@ GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 GGML_EOQ_ACTIVATION_TYPES(EOQ_DEFINE)
 #    undef EOQ_DEFINE
 
-#    define EOQ_DEFINE(T, t, bits, width, A, a)                                                               \
-        void ggml_vec_dot_##t##_##a(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, \
-                                    size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {           \
-            ggml_vec_dot_##t##_##a##_generic(n, s, bs, vx, bx, vy, by, nrc);                                  \
+#    define EOQ_DEFINE(T, t, bits, width, A, a)                                                           \
+        void ggml_eoq_mul_mat_##t(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,      \
+                                  const void * const * columns, float * const * out, int64_t n_columns) { \
+            ggml_eoq_mul_mat_##t##_generic(k, weights, row_bytes, n_rows, columns, out, n_columns);       \
         }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 #    undef EOQ_DEFINE

@@ -12,7 +12,7 @@ _OPS_THAT_ABORT = ("acc", "set", "clamp")
 
 def edits() -> list[Edit]:
     """The edits of this layer."""
-    return [_cmake(), *_TRAITS, *_REFERENCE, *_ops()]
+    return [_cmake(), *_TRAITS, *_MUL_MAT, *_REFERENCE, *_ops()]
 
 
 def _cmake() -> Edit:
@@ -30,6 +30,7 @@ _TRAITS = [
         anchor=r'^#include "quants\.h"',
         lines="""
 #include "eoq/eoq-cpu.h"
+#include "eoq/eoq-mul-mat-op.h"
 #include "eoq/eoq-mul-mat-ref.h"
 """,
     ),
@@ -53,6 +54,48 @@ _TRAITS = [
     GGML_EOQ_ACTIVATION_TYPES(GGML_EOQ_TRAITS)
 #undef GGML_EOQ_TRAITS
 """,
+    ),
+]
+
+# several rows by several columns at a time, in place of one dot product after the other
+_MUL_MAT = [
+    Edit(
+        path="ggml/src/ggml-cpu/ggml-cpu.c",
+        anchor=r"^    const struct ggml_tensor \* src0 = dst->src\[0\];$",
+        within=r"^static void ggml_compute_forward_mul_mat_one_chunk\($",
+        lines="""
+    if (ggml_is_eoq(src0->type)) {
+        ggml_eoq_mul_mat_chunk(params, dst, ir0_start, ir0_end, ir1_start, ir1_end);
+        return;
+    }
+""",
+    ),
+    Edit(
+        path="ggml/src/ggml-cpu/ggml-cpu.c",
+        anchor=r"^    GGML_TENSOR_BINARY_OP_LOCALS$",
+        within=r"^static void ggml_compute_forward_mul_mat_id_one_chunk\($",
+        where="before",
+        lines="""
+    if (ggml_is_eoq(src0->type)) {
+        ggml_eoq_mul_mat_id_chunk(dst, src0_cur, (const int32_t *) &MMID_MATRIX_ROW(cur_a, 0), wdata,
+                                  ir0_start, ir0_end, ir1_start, ir1_end);
+        return;
+    }
+""",
+    ),
+    *(
+        Edit(
+            path="ggml/src/ggml-cpu/ggml-cpu.c",
+            anchor=r"^ +const int64_t dr0 = \(nr0 \+ nchunk0 - 1\) / nchunk0;$",
+            within=rf"^(static )?void ggml_compute_forward_{op}\($",
+            where="before",
+            lines=f"""
+{indent}if (ggml_is_eoq(src0->type) && !ggml_is_numa()) {{
+{indent}    ggml_eoq_set_chunks(nr0, nr1, nth, &nchunk0, &nchunk1);
+{indent}}}
+""",
+        )
+        for op, indent in (("mul_mat", "    "), ("mul_mat_id", "        "))
     ),
 ]
 

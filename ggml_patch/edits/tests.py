@@ -36,14 +36,14 @@ EDITS = [
         anchor=r"^    test_cases\.emplace_back\(new test_mul_mat\(GGML_TYPE_Q4_0, GGML_TYPE_F32, 576, 512, 576,",
         where="before",
         lines="""
-    // EOQ: row lengths of real models, one batch of them a token and one a prompt
+    // EOQ: row lengths of real models; a token, a short prompt, and one longer than any tile
     for (ggml_type type_a : all_types) {
         for (int64_t k : {576, 896, 960, 2880, 4864}) {
             if (!ggml_is_eoq(type_a) || k % ggml_blck_size(type_a) != 0) {
                 continue;
             }
             test_cases.emplace_back(new test_get_rows(type_a, k, 5, 4, 1, 1, false));
-            for (int n : {1, 33}) {
+            for (int n : {1, 33, 300}) {
                 test_cases.emplace_back(new test_mul_mat(type_a, GGML_TYPE_F32, 32, n, k, {1, 1}, {1, 1}));
                 test_cases.emplace_back(new test_mul_mat_id(type_a, GGML_TYPE_F32, 4, 2, false, 32, n, k));
             }

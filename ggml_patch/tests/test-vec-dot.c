@@ -1,67 +1,9 @@
 // Dot products have the right integer sums, in the fast and in the generic kernels. With scales that are powers of two
 // and sums below 2^24 every float on the way is exact, so the results must be equal, in whatever order they are added.
 
-#include "testing.h"
+#include "blocks.h"
 
 enum { MAX_BLOCKS = 8 };  // 8 * 128 * 127 * 127 < 2^24
-
-// Levels of a block from its dequantised weights at scale 1, by the definition of the transform: the weights are
-// sign[j] * sum_i (-1)^|i & j| level[i] / 4096, and the transform is its own inverse but for the factor `width`.
-static void levels_of(const struct weight_type * t, const uint8_t * block, int * levels) {
-    float     weights[128];
-    uint8_t * ones = exact_copy(block, t->block_bytes);
-    set_block_scale(ones, SCALE_ONE);
-    t->dequantize(ones, weights, t->width);
-    free(ones);
-    for (int i = 0; i < t->width; ++i) {
-        int sum = 0;
-        for (int j = 0; j < t->width; ++j) {
-            const int sign   = (eoq_sign_words[j / 32] >> (j % 32)) & 1;
-            const int parity = __builtin_popcount((unsigned) (i & j)) & 1;
-            const int weight = (int) (weights[j] * 4096.0f);
-            sum += sign ^ parity ? -weight : weight;
-        }
-        CHECK(sum % t->width == 0, "%s: %d is no multiple of the width", t->name, sum);
-        levels[i] = sum / t->width;
-    }
-}
-
-// an activation block with these values and scale; they are at `qs` behind a float scale and an int32 sum
-static void set_activation(uint8_t * block, float d, const int8_t * qs, int width) {
-    int32_t sum = 0;
-    for (int i = 0; i < width; ++i) {
-        sum += qs[i];
-    }
-    memcpy(block, &d, sizeof(d));
-    memcpy(block + sizeof(d), &sum, sizeof(sum));
-    memcpy(block + sizeof(d) + sizeof(sum), qs, (size_t) width);
-}
-
-enum pattern { RANDOM_VALUES, ALL_HIGH, ALL_LOW, WITH_LEVELS, AGAINST_LEVELS, PATTERNS };
-
-static int8_t activation_value(enum pattern pattern, int level, uint64_t * random) {
-    switch (pattern) {
-        case ALL_HIGH:
-            return 127;
-        case ALL_LOW:
-            return -127;
-        case WITH_LEVELS:
-            return level > 0 ? 127 : -127;
-        case AGAINST_LEVELS:
-            return level > 0 ? -127 : 127;
-        default:
-            return (int8_t) random_int(random, -127, 127);
-    }
-}
-
-// codes of all bits zero (lowest level), of all bits one (highest level), or random
-static void fill_codes(uint8_t * block, const struct weight_type * t, int kind, uint64_t * random) {
-    memset(block, kind == 1 ? 0x00 : 0xFF, t->block_bytes);
-    if (kind == 0) {
-        random_bytes(random, block, t->block_bytes);
-    }
-    set_block_scale(block, SCALE_ONE);
-}
 
 static void check_row(const struct weight_type * t, int n_blocks, int codes, enum pattern pattern, uint64_t * random) {
     const size_t a_bytes     = t->activation->block_bytes;

@@ -4,6 +4,7 @@
 
 #include "eoq-cpu.h"
 #include "eoq-format.h"
+#include "eoq-mul-mat.h"
 #include "ggml-eoq.h"
 
 #include <inttypes.h>
@@ -48,6 +49,8 @@ struct weight_type {
     size_t (*quantize)(const float *, void *, int64_t, int64_t, const float *);
     vec_dot_fn                     vec_dot;
     vec_dot_fn                     vec_dot_generic;
+    eoq_mul_mat_fn                 mul_mat;
+    eoq_mul_mat_fn                 mul_mat_generic;
     const struct activation_type * activation;
 };
 
@@ -67,7 +70,8 @@ GGML_EOQ_WEIGHT_TYPES(WRAPPERS)
 
 #define TABLE_ENTRY(T, t, bits, width, A, a) \
     { #t, bits, width, sizeof(block_##t), quantize_ref_##t, quantize_row_##t, dequantize_##t, quantize_##t, \
-      ggml_vec_dot_##t##_##a, ggml_vec_dot_##t##_##a##_generic, &type_##a },
+      ggml_vec_dot_##t##_##a, ggml_vec_dot_##t##_##a##_generic, \
+      ggml_eoq_mul_mat_##t, ggml_eoq_mul_mat_##t##_generic, &type_##a },
 static const struct weight_type weight_types[] = { GGML_EOQ_WEIGHT_TYPES(TABLE_ENTRY) };
 #undef TABLE_ENTRY
 // clang-format on

@@ -1,0 +1,353 @@
+// Matrix products of the EOQ types with AVX2.
+//
+// Bytes of levels times bytes of activations exceed 16 bits when two products are added, whatever their signs. One row
+// by one column multiplies magnitudes of levels (unsigned) with activations that took on the levels' signs: then the
+// sum of two is at most 2 * 127 * 127. For many columns, levels are decoded to 16 bits once.
+
+#include "eoq-kernel.h"
+#include "eoq-mul-mat.h"
+
+#if defined(EOQ_AVX2) && !defined(EOQ_AVX512_VNNI)
+
+//
+// levels of a block, 32 at a time
+//
+
+// tables are symmetric: the top bit of a code is the sign of its level (1: positive), the bits below it select the
+// magnitude, counted from the largest down in the negative half
+typedef struct {
+    __m256i low;   // magnitudes 0 to 15 of the positive half
+    __m256i high;  // magnitudes 16 to 31, 6 bits only
+} eoq_tables;
+
+typedef struct {
+    __m256i magnitude;
+    __m256i sign;  // -1 or 1
+} eoq_levels;
+
+EOQ_INLINE eoq_tables eoq_load_tables(const int8_t * levels, int bits) {
+    int8_t    positive[32] = { 0 };
+    const int n            = 1 << (bits - 1);
+    for (int i = 0; i < 32; ++i) {
+        positive[i] = levels[n + i % n];
+    }
+    const eoq_tables t = {
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) positive)),
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) (positive + 16))),
+    };
+    return t;
+}
+
+// 0xFF where the bit is zero, for 32 bits of a 1-bit plane
+EOQ_INLINE __m256i eoq_zero_bits(const uint8_t * plane) {
+    int32_t bits;
+    memcpy(&bits, plane, sizeof(bits));
+    const __m256i spread =
+        _mm256_setr_epi64x(0x0000000000000000, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i select = _mm256_set1_epi64x((int64_t) 0x8040201008040201);
+    const __m256i bytes  = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, select), _mm256_setzero_si256());
+}
+
+// the low bits (2 or 4) of codes 32 * g to 32 * g + 31; bits above them are not cleared
+EOQ_INLINE __m256i eoq_low_bits(const uint8_t * qs, int g, int bits, int width) {
+    if (bits >= 4) {
+        const int     half  = width / 64;  // vectors of 32 bytes in the 4-bit plane
+        const __m256i bytes = _mm256_loadu_si256((const __m256i *) (qs + 32 * (g % half)));
+        return g < half ? bytes : _mm256_srli_epi16(bytes, 4);
+    }
+    if (width == 128) {
+        return _mm256_srli_epi16(_mm256_loadu_si256((const __m256i *) qs), 2 * g);
+    }
+    const __m128i bytes = _mm_loadu_si128((const __m128i *) qs);
+    return _mm256_set_m128i(_mm_srli_epi16(bytes, 4 * g + 2), _mm_srli_epi16(bytes, 4 * g));
+}
+
+// levels of codes 32 * g to 32 * g + 31
+EOQ_INLINE eoq_levels eoq_decode(const uint8_t * qs, int g, int bits, int width, const eoq_tables * t) {
+    const int       low_bits = eoq_low_plane_bits(bits);
+    const uint8_t * planes   = qs + low_bits * width / 8 + 4 * g;
+    const __m256i   low      = eoq_low_bits(qs, g, bits, width);
+
+    __m256i negative;  // 0xFF where the level is negative
+    if (bits == low_bits) {
+        const __m256i top = _mm256_set1_epi8((char) (1 << (bits - 1)));
+        negative          = _mm256_cmpeq_epi8(_mm256_and_si256(low, top), _mm256_setzero_si256());
+    } else {
+        negative = eoq_zero_bits(planes + (bits - low_bits - 1) * width / 8);
+    }
+    const int     magnitude_bits = bits - 1 < low_bits ? bits - 1 : low_bits;
+    const __m256i index =
+        _mm256_and_si256(_mm256_xor_si256(low, negative), _mm256_set1_epi8((char) ((1 << magnitude_bits) - 1)));
+
+    __m256i magnitude = _mm256_shuffle_epi8(t->low, index);
+    if (bits == 6) {
+        // the fifth bit of the magnitude's number is the code's, complemented in the negative half
+        const __m256i lower = _mm256_xor_si256(eoq_zero_bits(planes), negative);
+        magnitude           = _mm256_blendv_epi8(_mm256_shuffle_epi8(t->high, index), magnitude, lower);
+    }
+    const eoq_levels levels = { magnitude, _mm256_or_si256(negative, _mm256_set1_epi8(1)) };
+    return levels;
+}
+
+//
+// the four levels of 2 bits: eighths of them, less the lowest, are small and unsigned
+//
+
+enum { EOQ2_UNIT = 8 };
+
+EOQ_INLINE __m256i eoq_load_small_levels(const int8_t * levels) {
+    int8_t small[16];
+    for (int i = 0; i < 16; ++i) {
+        small[i] = (int8_t) ((levels[i % 4] - levels[0]) / EOQ2_UNIT);
+    }
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) small));
+}
+
+// a block by a block of activations; the sum of its elements is the product of levels and activations
+EOQ_INLINE __m256i eoq_dot_small_levels(const uint8_t * qs, const uint8_t * y, int width, __m256i small, int lowest) {
+    __m256i sums = _mm256_setzero_si256();
+    for (int g = 0; g < width / 32; ++g) {
+        const __m256i index = _mm256_and_si256(eoq_low_bits(qs, g, 2, width), _mm256_set1_epi8(3));
+        const __m256i q     = _mm256_loadu_si256((const __m256i *) (y + EOQ_ACTIVATION_HEADER + 32 * g));
+        // at most 4 * 2 * 20 * 127 in a block
+        sums                = _mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_shuffle_epi8(small, index), q));
+    }
+    const __m256i dot   = _mm256_madd_epi16(sums, _mm256_set1_epi16(EOQ2_UNIT));
+    const __m128i shift = _mm_cvtsi32_si128(lowest * eoq_activation_sum(y));
+    return _mm256_add_epi32(dot, _mm256_zextsi128_si256(shift));
+}
+
+//
+// few columns: row by row
+//
+
+enum { EOQ_FEW_COLUMNS = 2 };
+
+EOQ_INLINE float eoq_horizontal_sum(__m256 x) {
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    sum        = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+
+EOQ_INLINE void eoq_dot_row(int64_t                 k,
+                            const uint8_t *         row,
+                            const uint8_t * const * columns,
+                            float * const *         out,
+                            int64_t                 r,
+                            int                     n_columns,
+                            int                     bits,
+                            int                     width,
+                            const int8_t *          levels,
+                            const eoq_tables *      tables) {
+    const size_t  block_bytes      = 2 + bits * width / 8;
+    const size_t  activation_bytes = EOQ_ACTIVATION_HEADER + width;
+    const __m256i ones             = _mm256_set1_epi16(1);
+    const __m256i small            = eoq_load_small_levels(levels);
+    __m256        sums[EOQ_FEW_COLUMNS];
+    for (int c = 0; c < n_columns; ++c) {
+        sums[c] = _mm256_setzero_ps();
+    }
+    for (int64_t ib = 0; ib < k / width; ++ib) {
+        const uint8_t * block = row + ib * block_bytes;
+        const float     unit  = eoq_unit(block);
+        __m256i         dot[EOQ_FEW_COLUMNS];
+        for (int c = 0; c < n_columns; ++c) {
+            dot[c] = _mm256_setzero_si256();
+        }
+        for (int g = 0; g < width / 32 && bits > 2; ++g) {
+            const eoq_levels decoded = eoq_decode(block + 2, g, bits, width, tables);
+            for (int c = 0; c < n_columns; ++c) {
+                const uint8_t * qs = columns[c] + ib * activation_bytes + EOQ_ACTIVATION_HEADER + 32 * g;
+                const __m256i   q  = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *) qs), decoded.sign);
+                const __m256i   p  = _mm256_madd_epi16(_mm256_maddubs_epi16(decoded.magnitude, q), ones);
+                dot[c]             = _mm256_add_epi32(dot[c], p);
+            }
+        }
+        for (int c = 0; c < n_columns && bits == 2; ++c) {
+            dot[c] = eoq_dot_small_levels(block + 2, columns[c] + ib * activation_bytes, width, small, levels[0]);
+        }
+        for (int c = 0; c < n_columns; ++c) {
+            const float scale = unit * eoq_activation_scale(columns[c] + ib * activation_bytes);
+            sums[c] = _mm256_add_ps(sums[c], _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_cvtepi32_ps(dot[c])));
+        }
+    }
+    for (int c = 0; c < n_columns; ++c) {
+        out[c][r] = eoq_horizontal_sum(sums[c]);
+    }
+}
+
+EOQ_INLINE void eoq_few_columns(int64_t                 k,
+                                const uint8_t *         weights,
+                                size_t                  row_bytes,
+                                int64_t                 n_rows,
+                                const uint8_t * const * columns,
+                                float * const *         out,
+                                int                     n_columns,
+                                int                     bits,
+                                int                     width,
+                                const int8_t *          levels) {
+    const eoq_tables tables = eoq_load_tables(levels, bits);
+    for (int64_t r = 0; r < n_rows; ++r) {
+        eoq_dot_row(k, weights + r * row_bytes, columns, out, r, n_columns, bits, width, levels, &tables);
+    }
+}
+
+//
+// many columns: blocks of 16 rows are decoded once and multiplied with all columns
+//
+
+enum {
+    EOQ_TILE_ROWS    = 16,
+    EOQ_MANY_FROM    = 4,    // measured
+    EOQ_TILE_COLUMNS = 4,    // sums in registers at a time, two for each
+    EOQ_MANY_COLUMNS = 128,  // float sums on the stack: 8 KiB
+};
+
+// one block of 16 rows: element [i][h] holds levels 2 * i and 2 * i + 1 of rows 8 * h to 8 * h + 7
+typedef struct {
+    __m256i levels[QK_EOQ / 2][2];
+    __m256  units[2];
+} eoq_tile;
+
+// 8 x 8 matrix of 16-bit elements
+EOQ_INLINE void eoq_transpose(const __m128i * rows, __m128i * columns) {
+    __m128i a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i]     = _mm_unpacklo_epi16(rows[i], rows[i + 1]);
+        a[i + 1] = _mm_unpackhi_epi16(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        b[i]     = _mm_unpacklo_epi32(a[i], a[i + 2]);
+        b[i + 1] = _mm_unpackhi_epi32(a[i], a[i + 2]);
+        b[i + 2] = _mm_unpacklo_epi32(a[i + 1], a[i + 3]);
+        b[i + 3] = _mm_unpackhi_epi32(a[i + 1], a[i + 3]);
+    }
+    for (int j = 0; j < 4; ++j) {
+        columns[2 * j]     = _mm_unpacklo_epi64(b[j], b[4 + j]);
+        columns[2 * j + 1] = _mm_unpackhi_epi64(b[j], b[4 + j]);
+    }
+}
+
+EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
+                                size_t                  offset,
+                                int                     bits,
+                                int                     width,
+                                const eoq_tables *      tables,
+                                eoq_tile *              tile) {
+    for (int h = 0; h < 2; ++h) {
+        float units[8];
+        for (int r = 0; r < 8; ++r) {
+            units[r] = eoq_unit(rows[8 * h + r] + offset);
+        }
+        tile->units[h] = _mm256_loadu_ps(units);
+        for (int g = 0; g < width / 32; ++g) {
+            __m128i pairs[2][8];
+            for (int r = 0; r < 8; ++r) {
+                const eoq_levels levels = eoq_decode(rows[8 * h + r] + offset + 2, g, bits, width, tables);
+                const __m256i    bytes  = _mm256_sign_epi8(levels.magnitude, levels.sign);
+                pairs[0][r]             = _mm256_castsi256_si128(bytes);
+                pairs[1][r]             = _mm256_extracti128_si256(bytes, 1);
+            }
+            for (int part = 0; part < 2; ++part) {
+                __m128i columns[8];
+                eoq_transpose(pairs[part], columns);
+                for (int i = 0; i < 8; ++i) {
+                    tile->levels[16 * g + 8 * part + i][h] = _mm256_cvtepi8_epi16(columns[i]);
+                }
+            }
+        }
+    }
+}
+
+// compilers that load for all columns first run out of registers, which halves the speed
+#    if defined(__GNUC__)
+#        define EOQ_KEEP_ORDER(a, b) __asm__ volatile("" : "+x"(a), "+x"(b))
+#    else
+#        define EOQ_KEEP_ORDER(a, b)
+#    endif
+
+// sums[c][h] += rows of the tile * block of column c
+EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
+                             const uint8_t * const * columns,
+                             size_t                  offset,
+                             __m256 (*sums)[2],
+                             int n_columns,
+                             int width) {
+    int16_t q[EOQ_TILE_COLUMNS][QK_EOQ];
+    __m256i dot[EOQ_TILE_COLUMNS][2];
+    for (int c = 0; c < n_columns; ++c) {
+        const uint8_t * qs = columns[c] + offset + EOQ_ACTIVATION_HEADER;
+        for (int i = 0; i < width; i += 16) {
+            const __m128i bytes = _mm_loadu_si128((const __m128i *) (qs + i));
+            _mm256_storeu_si256((__m256i *) (q[c] + i), _mm256_cvtepi8_epi16(bytes));
+        }
+        dot[c][0] = dot[c][1] = _mm256_setzero_si256();
+    }
+    for (int i = 0; i < width / 2; ++i) {
+        for (int c = 0; c < n_columns; ++c) {
+            int32_t pair;
+            memcpy(&pair, q[c] + 2 * i, sizeof(pair));
+            const __m256i y = _mm256_set1_epi32(pair);
+            dot[c][0]       = _mm256_add_epi32(dot[c][0], _mm256_madd_epi16(tile->levels[i][0], y));
+            dot[c][1]       = _mm256_add_epi32(dot[c][1], _mm256_madd_epi16(tile->levels[i][1], y));
+            EOQ_KEEP_ORDER(dot[c][0], dot[c][1]);
+        }
+    }
+    for (int c = 0; c < n_columns; ++c) {
+        const __m256 d = _mm256_set1_ps(eoq_activation_scale(columns[c] + offset));
+        for (int h = 0; h < 2; ++h) {
+            const __m256 scale = _mm256_mul_ps(tile->units[h], d);
+            sums[c][h]         = _mm256_add_ps(sums[c][h], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dot[c][h])));
+        }
+    }
+}
+
+EOQ_INLINE void eoq_many_columns(int64_t                 k,
+                                 const uint8_t *         weights,
+                                 size_t                  row_bytes,
+                                 int64_t                 n_rows,
+                                 const uint8_t * const * columns,
+                                 float * const *         out,
+                                 int                     n_columns,
+                                 int                     bits,
+                                 int                     width,
+                                 const int8_t *          levels) {
+    const size_t     block_bytes      = 2 + bits * width / 8;
+    const size_t     activation_bytes = EOQ_ACTIVATION_HEADER + width;
+    const eoq_tables tables           = eoq_load_tables(levels, bits);
+    for (int64_t row = 0; row < n_rows; row += EOQ_TILE_ROWS) {
+        const int       in_tile = n_rows - row < EOQ_TILE_ROWS ? (int) (n_rows - row) : EOQ_TILE_ROWS;
+        const uint8_t * rows[EOQ_TILE_ROWS];
+        __m256          sums[EOQ_MANY_COLUMNS][2];
+        eoq_tile        tile;
+        for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
+            rows[r] = weights + (row + (r < in_tile ? r : 0)) * row_bytes;
+        }
+        for (int c = 0; c < n_columns; ++c) {
+            sums[c][0] = sums[c][1] = _mm256_setzero_ps();
+        }
+        for (int64_t ib = 0; ib < k / width; ++ib) {
+            eoq_decode_tile(rows, ib * block_bytes, bits, width, &tables, &tile);
+            int c = 0;
+            for (; c + EOQ_TILE_COLUMNS <= n_columns; c += EOQ_TILE_COLUMNS) {
+                eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, EOQ_TILE_COLUMNS, width);
+            }
+            for (; c < n_columns; ++c) {
+                eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, 1, width);
+            }
+        }
+        for (int c = 0; c < n_columns; ++c) {
+            float values[EOQ_TILE_ROWS];
+            _mm256_storeu_ps(values, sums[c][0]);
+            _mm256_storeu_ps(values + 8, sums[c][1]);
+            memcpy(out[c] + row, values, in_tile * sizeof(float));
+        }
+    }
+}
+
+#    define EOQ_DEFINE(T, t, bits, width, A, a) EOQ_DEFINE_MUL_MAT_OF(t, bits, width, EOQ_MANY_FROM)
+GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
+#    undef EOQ_DEFINE
+
+#endif

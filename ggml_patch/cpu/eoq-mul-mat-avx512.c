@@ -1,0 +1,311 @@
+// Matrix products of the EOQ types with AVX-512 VNNI.
+//
+// vpdpbusd multiplies unsigned bytes with signed ones, so levels are looked up with 128 added, and every sum starts at
+// -128 times the sum of the activations, which their blocks carry.
+
+#include "eoq-kernel.h"
+#include "eoq-mul-mat.h"
+
+#if defined(EOQ_AVX512_VNNI)
+
+//
+// levels of a block
+//
+
+// levels plus 128 of all codes, as unsigned bytes; the tables that are used depend on the bits
+typedef struct {
+    __m512i level[4];  // 16 levels each, repeated in every 128 bits
+    __m512i all;       // up to 64 levels
+} eoq_tables;
+
+EOQ_INLINE eoq_tables eoq_load_tables(const int8_t * levels, int bits) {
+    uint8_t table[64];
+    for (int i = 0; i < 64; ++i) {
+        table[i] = (uint8_t) (levels[i & ((1 << bits) - 1)] + 128);
+    }
+    eoq_tables t;
+    for (int i = 0; i < 4; ++i) {
+        t.level[i] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *) (table + 16 * i)));
+    }
+    t.all = _mm512_loadu_si512(table);
+    return t;
+}
+
+// bits of codes 64 * half to 64 * half + 63 in a plane of single bits
+EOQ_INLINE __mmask64 eoq_plane(const uint8_t * plane, int half) {
+    uint64_t mask;
+    memcpy(&mask, plane + 8 * half, sizeof(mask));
+    return _cvtu64_mask64(mask);
+}
+
+// codes 64 * half to 64 * half + 63 as far as the first plane has their bits; bits above them are not cleared
+EOQ_INLINE __m512i eoq_low_plane(const uint8_t * qs, int half, int bits, int width) {
+    if (bits >= 4) {
+        if (width == 128) {
+            const __m512i bytes = _mm512_loadu_si512(qs);
+            return half ? _mm512_srli_epi16(bytes, 4) : bytes;
+        }
+        const __m256i bytes = _mm256_loadu_si256((const __m256i *) qs);
+        return _mm512_inserti64x4(_mm512_castsi256_si512(bytes), _mm256_srli_epi16(bytes, 4), 1);
+    }
+    if (width == 128) {
+        const __m512i bytes = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *) qs));
+        const __m512i shift =
+            _mm512_inserti64x4(_mm512_set1_epi16((short) (4 * half)), _mm256_set1_epi16((short) (4 * half + 2)), 1);
+        return _mm512_srlv_epi16(bytes, shift);
+    }
+    const __m512i bytes = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *) qs));
+    const __m512i shift = _mm512_set_epi64(0x0006000600060006, 0x0006000600060006, 0x0004000400040004,
+                                           0x0004000400040004, 0x0002000200020002, 0x0002000200020002, 0, 0);
+    return _mm512_srlv_epi16(bytes, shift);
+}
+
+// levels plus 128 of codes 64 * half to 64 * half + 63
+EOQ_INLINE __m512i eoq_levels(const uint8_t * qs, int half, int bits, int width, const eoq_tables * t) {
+    const __m512i   low    = eoq_low_plane(qs, half, bits, width);
+    const uint8_t * planes = qs + eoq_low_plane_bits(bits) * width / 8;
+    if (bits < 4) {
+        const __m512i index = _mm512_and_si512(low, _mm512_set1_epi8(3));
+        if (bits == 2) {
+            return _mm512_shuffle_epi8(t->level[0], index);
+        }
+        return _mm512_shuffle_epi8(t->level[0],
+                                   _mm512_mask_add_epi8(index, eoq_plane(planes, half), index, _mm512_set1_epi8(4)));
+    }
+    const __m512i index = _mm512_and_si512(low, _mm512_set1_epi8(15));
+    if (bits == 4) {
+        return _mm512_shuffle_epi8(t->level[0], index);
+    }
+    const __mmask64 bit4 = eoq_plane(planes, half);
+    if (bits == 5) {
+        return _mm512_mask_shuffle_epi8(_mm512_shuffle_epi8(t->level[0], index), bit4, t->level[1], index);
+    }
+    const __mmask64 bit5 = eoq_plane(planes + width / 8, half);
+#    if defined(__AVX512VBMI__)
+    __m512i code = _mm512_mask_add_epi8(index, bit4, index, _mm512_set1_epi8(16));
+    code         = _mm512_mask_add_epi8(code, bit5, code, _mm512_set1_epi8(32));
+    return _mm512_permutexvar_epi8(code, t->all);
+#    else
+    __m512i levels = _mm512_shuffle_epi8(t->level[0], index);
+    levels         = _mm512_mask_shuffle_epi8(levels, bit4, t->level[1], index);
+    levels         = _mm512_mask_shuffle_epi8(levels, bit5, t->level[2], index);
+    return _mm512_mask_shuffle_epi8(levels, _kand_mask64(bit4, bit5), t->level[3], index);
+#    endif
+}
+
+//
+// few columns: row by row
+//
+
+enum { EOQ_ROWS_AT_ONCE = 4, EOQ_FEW_COLUMNS = 2 };
+
+EOQ_INLINE void eoq_dot_rows(int64_t                 k,
+                             const uint8_t *         weights,
+                             size_t                  row_bytes,
+                             int                     n_rows,
+                             const uint8_t * const * columns,
+                             float * const *         out,
+                             int                     n_columns,
+                             int                     bits,
+                             int                     width,
+                             const eoq_tables *      tables) {
+    const size_t block_bytes      = 2 + bits * width / 8;
+    const size_t activation_bytes = EOQ_ACTIVATION_HEADER + width;
+    __m512       sums[EOQ_ROWS_AT_ONCE][EOQ_FEW_COLUMNS];
+    for (int r = 0; r < n_rows; ++r) {
+        for (int c = 0; c < n_columns; ++c) {
+            sums[r][c] = _mm512_setzero_ps();
+        }
+    }
+    for (int64_t ib = 0; ib < k / width; ++ib) {
+        for (int r = 0; r < n_rows; ++r) {
+            const uint8_t * block = weights + r * row_bytes + ib * block_bytes;
+            const float     unit  = eoq_unit(block);
+            __m512i         levels[2];
+            for (int half = 0; half < width / 64; ++half) {
+                levels[half] = eoq_levels(block + 2, half, bits, width, tables);
+            }
+            for (int c = 0; c < n_columns; ++c) {
+                const uint8_t * y   = columns[c] + ib * activation_bytes;
+                __m512i         dot = _mm512_zextsi128_si512(_mm_cvtsi32_si128(-128 * eoq_activation_sum(y)));
+                for (int half = 0; half < width / 64; ++half) {
+                    const __m512i q = _mm512_loadu_si512(y + EOQ_ACTIVATION_HEADER + 64 * half);
+                    dot             = _mm512_dpbusd_epi32(dot, levels[half], q);
+                }
+                const __m512 scale = _mm512_set1_ps(unit * eoq_activation_scale(y));
+                sums[r][c]         = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot), sums[r][c]);
+            }
+        }
+    }
+    for (int r = 0; r < n_rows; ++r) {
+        for (int c = 0; c < n_columns; ++c) {
+            out[c][r] = _mm512_reduce_add_ps(sums[r][c]);
+        }
+    }
+}
+
+EOQ_INLINE void eoq_few_columns(int64_t                 k,
+                                const uint8_t *         weights,
+                                size_t                  row_bytes,
+                                int64_t                 n_rows,
+                                const uint8_t * const * columns,
+                                float * const *         out,
+                                int                     n_columns,
+                                int                     bits,
+                                int                     width,
+                                const int8_t *          levels) {
+    const eoq_tables tables = eoq_load_tables(levels, bits);
+    float *          at[EOQ_FEW_COLUMNS];
+    int64_t          r = 0;
+    for (; r + EOQ_ROWS_AT_ONCE <= n_rows; r += EOQ_ROWS_AT_ONCE) {
+        for (int c = 0; c < n_columns; ++c) {
+            at[c] = out[c] + r;
+        }
+        eoq_dot_rows(k, weights + r * row_bytes, row_bytes, EOQ_ROWS_AT_ONCE, columns, at, n_columns, bits, width,
+                     &tables);
+    }
+    for (; r < n_rows; ++r) {
+        for (int c = 0; c < n_columns; ++c) {
+            at[c] = out[c] + r;
+        }
+        eoq_dot_rows(k, weights + r * row_bytes, row_bytes, 1, columns, at, n_columns, bits, width, &tables);
+    }
+}
+
+//
+// many columns: blocks of 16 rows are decoded once and multiplied with all columns
+//
+
+enum {
+    EOQ_TILE_ROWS    = 16,
+    EOQ_MANY_FROM    = 4,    // measured
+    EOQ_TILE_COLUMNS = 8,    // sums in registers at a time
+    EOQ_MANY_COLUMNS = 256,  // float sums on the stack: 16 KiB
+};
+
+// one block of 16 rows: element [i][r] holds levels 4 * i to 4 * i + 3 of row r, plus 128
+typedef struct {
+    __m512i levels[QK_EOQ / 4];
+    __m512  units;
+} eoq_tile;
+
+// 16 x 16 matrix of 32-bit elements
+EOQ_INLINE void eoq_transpose(const __m512i * rows, __m512i * columns) {
+    __m512i a[16], b[16];
+    for (int i = 0; i < 16; i += 2) {
+        a[i]     = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+        a[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        b[i]     = _mm512_unpacklo_epi64(a[i], a[i + 2]);
+        b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
+        b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
+        b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+    // b[4 * i + j] holds elements j, 4 + j, 8 + j and 12 + j of rows 4 * i to 4 * i + 3
+    for (int j = 0; j < 4; ++j) {
+        const __m512i low_even  = _mm512_shuffle_i32x4(b[j], b[4 + j], 0x88);
+        const __m512i low_odd   = _mm512_shuffle_i32x4(b[j], b[4 + j], 0xDD);
+        const __m512i high_even = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0x88);
+        const __m512i high_odd  = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0xDD);
+        columns[j]              = _mm512_shuffle_i32x4(low_even, high_even, 0x88);
+        columns[4 + j]          = _mm512_shuffle_i32x4(low_odd, high_odd, 0x88);
+        columns[8 + j]          = _mm512_shuffle_i32x4(low_even, high_even, 0xDD);
+        columns[12 + j]         = _mm512_shuffle_i32x4(low_odd, high_odd, 0xDD);
+    }
+}
+
+EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
+                                size_t                  offset,
+                                int                     bits,
+                                int                     width,
+                                const eoq_tables *      tables,
+                                eoq_tile *              tile) {
+    float units[EOQ_TILE_ROWS];
+    for (int half = 0; half < width / 64; ++half) {
+        __m512i levels[EOQ_TILE_ROWS];
+        for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
+            levels[r] = eoq_levels(rows[r] + offset + 2, half, bits, width, tables);
+        }
+        eoq_transpose(levels, tile->levels + 16 * half);
+    }
+    for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
+        units[r] = eoq_unit(rows[r] + offset);
+    }
+    tile->units = _mm512_loadu_ps(units);
+}
+
+// sums[c][r] += row r of the tile * block of column c
+EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
+                             const uint8_t * const * columns,
+                             size_t                  offset,
+                             __m512 *                sums,
+                             int                     n_columns,
+                             int                     width) {
+    const uint8_t * y[EOQ_TILE_COLUMNS];
+    __m512i         dot[EOQ_TILE_COLUMNS];
+    for (int c = 0; c < n_columns; ++c) {
+        y[c]   = columns[c] + offset;
+        dot[c] = _mm512_set1_epi32(-128 * eoq_activation_sum(y[c]));
+    }
+    for (int i = 0; i < width / 4; ++i) {
+        for (int c = 0; c < n_columns; ++c) {
+            int32_t q;
+            memcpy(&q, y[c] + EOQ_ACTIVATION_HEADER + 4 * i, sizeof(q));
+            dot[c] = _mm512_dpbusd_epi32(dot[c], tile->levels[i], _mm512_set1_epi32(q));
+        }
+    }
+    for (int c = 0; c < n_columns; ++c) {
+        const __m512 scale = _mm512_mul_ps(tile->units, _mm512_set1_ps(eoq_activation_scale(y[c])));
+        sums[c]            = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot[c]), sums[c]);
+    }
+}
+
+EOQ_INLINE void eoq_many_columns(int64_t                 k,
+                                 const uint8_t *         weights,
+                                 size_t                  row_bytes,
+                                 int64_t                 n_rows,
+                                 const uint8_t * const * columns,
+                                 float * const *         out,
+                                 int                     n_columns,
+                                 int                     bits,
+                                 int                     width,
+                                 const int8_t *          levels) {
+    const size_t     block_bytes      = 2 + bits * width / 8;
+    const size_t     activation_bytes = EOQ_ACTIVATION_HEADER + width;
+    const eoq_tables tables           = eoq_load_tables(levels, bits);
+    for (int64_t row = 0; row < n_rows; row += EOQ_TILE_ROWS) {
+        const int       in_tile = n_rows - row < EOQ_TILE_ROWS ? (int) (n_rows - row) : EOQ_TILE_ROWS;
+        const uint8_t * rows[EOQ_TILE_ROWS];
+        __m512          sums[EOQ_MANY_COLUMNS];
+        eoq_tile        tile;
+        for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
+            rows[r] = weights + (row + (r < in_tile ? r : 0)) * row_bytes;
+        }
+        for (int c = 0; c < n_columns; ++c) {
+            sums[c] = _mm512_setzero_ps();
+        }
+        for (int64_t ib = 0; ib < k / width; ++ib) {
+            eoq_decode_tile(rows, ib * block_bytes, bits, width, &tables, &tile);
+            int c = 0;
+            for (; c + EOQ_TILE_COLUMNS <= n_columns; c += EOQ_TILE_COLUMNS) {
+                eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, EOQ_TILE_COLUMNS, width);
+            }
+            for (; c + 4 <= n_columns; c += 4) {
+                eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, 4, width);
+            }
+            for (; c < n_columns; ++c) {
+                eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, 1, width);
+            }
+        }
+        for (int c = 0; c < n_columns; ++c) {
+            _mm512_mask_storeu_ps(out[c] + row, (__mmask16) ((1u << in_tile) - 1), sums[c]);
+        }
+    }
+}
+
+#    define EOQ_DEFINE(T, t, bits, width, A, a) EOQ_DEFINE_MUL_MAT_OF(t, bits, width, EOQ_MANY_FROM)
+GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
+#    undef EOQ_DEFINE
+
+#endif
