@@ -12,6 +12,7 @@ $EOQ_CACHE (default ~/.cache/eoq). What is finished already is skipped.
 options:
   --print-bin      print only the folder of the built llama.cpp programs on standard output
   --python-only    make .venv, leave llama.cpp alone
+  --aarch64        only see to the cross compiler and the emulator of the NEON tests: as root on Debian, install them
   --python EXE     the Python to make .venv with (3.11, 3.12 or 3.13; default: the first one found)
   --jobs N         parallel compile jobs (default: one a core)
   --help           print this text
@@ -25,12 +26,13 @@ fail() {
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv="$root/.venv"
-print_bin=false python_only=false python="" build_options=()
+print_bin=false python_only=false aarch64=false python="" build_options=()
 
 while [ $# -gt 0 ]; do
     case "$1" in
         --print-bin) print_bin=true ;;
         --python-only) python_only=true ;;
+        --aarch64) aarch64=true ;;
         --python) python=${2:?--python needs the path of a Python}; shift ;;
         --jobs) build_options+=(--jobs "${2:?--jobs needs a number}"); shift ;;
         --help | -h) usage; exit 0 ;;
@@ -79,6 +81,27 @@ make_venv() {
     echo "$wanted" >"$stamp"
 }
 
+aarch64_works() {
+    command -v aarch64-linux-gnu-gcc >/dev/null && command -v qemu-aarch64 >/dev/null &&
+        [ -e /usr/aarch64-linux-gnu/lib/libc.so.6 ]
+}
+
+find_aarch64() {
+    local packages=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+    if aarch64_works; then return; fi
+    if [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then
+        echo "==> aarch64: installing ${packages[*]} (about 250 MB on disk)" >&2
+        { apt-get update -qq &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${packages[@]}"; } >/dev/null ||
+            fail "apt-get could not install them; see its message above"
+    fi
+    aarch64_works || fail "no cross compiler and emulator for aarch64 (Debian: apt-get install ${packages[*]})"
+}
+
+if $aarch64; then
+    find_aarch64
+    exit
+fi
 if [ -n "$python" ]; then find_python; fi
 
 # one set-up of this tree at a time

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Sets up, then runs every check there is: style, types, the C tests with and without sanitizers, pytest.
+# Sets up, then runs every check there is: style, types, the C tests (also with sanitizers, and for aarch64), pytest.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 usage: tools/test.sh [pytest options]
 
-Runs tools/setup.sh, ruff, mypy, clang-format, the C tests (optimised, and under the address and undefined behaviour
-sanitizers), and pytest last. Options and paths go to pytest: tools/test.sh tests/unit -k rotation
+Runs tools/setup.sh, ruff, mypy, clang-format, the C tests (optimised, under the address and undefined behaviour
+sanitizers, and for aarch64 in QEMU), and pytest last. Options and paths go to pytest:
+tools/test.sh tests/unit -k rotation
 TEXT
 }
 
@@ -33,7 +34,7 @@ c_tests() {
         cat "build/$name/build.log"
         exit 1
     }
-    ctest --test-dir "build/$name" --output-on-failure
+    ctest --test-dir "build/$name" --output-on-failure --parallel "$(nproc)"
 }
 
 step "ruff"
@@ -44,11 +45,26 @@ step "mypy"
 mypy
 
 step "clang-format"
-find ggml_patch -name '*.[ch]' ! -name 'eoq-format.h' -print0 | xargs -0 clang-format --dry-run -Werror
+find ggml_patch bench -name '*.[ch]' ! -name 'eoq-format.h' -print0 | xargs -0 clang-format --dry-run -Werror
 
 c_tests native
 c_tests generic -DEOQ_NATIVE=OFF
+# what a newer machine's native build leaves out
+if grep -qw avx2 /proc/cpuinfo 2>/dev/null; then
+    c_tests x86-64-v3 -DEOQ_NATIVE=OFF -DCMAKE_C_FLAGS=-march=x86-64-v3
+fi
 c_tests sanitized -DEOQ_SANITIZE=address,undefined,float-cast-overflow -DCMAKE_BUILD_TYPE=Debug
+
+# an aarch64 machine has tested its own NEON kernels above
+if [[ $(uname -m) != @(aarch64|arm64) ]]; then
+    if tools/setup.sh --aarch64; then
+        for arch in armv8-a armv8.2-a+dotprod armv8.6-a+i8mm; do
+            c_tests "$arch" -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/aarch64-linux-gnu.cmake" -DCMAKE_C_FLAGS="-march=$arch"
+        done
+    else
+        step "C kernels: NEON tests SKIPPED, for what the line above says"
+    fi
+fi
 
 # ahead of pytest, whose tests have a time limit
 for name in smollm2 minilm evaluation-text yardstick-0.5b; do
