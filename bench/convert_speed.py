@@ -11,7 +11,6 @@ python -m bench.convert_speed --runs 5 --json convert-speed.json
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bench.machine import cpu_name
 from bench.timed_run import ProgramFailed, timed_run
 from evaluation.table import markdown_table
 from ggml_patch.build import built_programs
@@ -87,15 +87,6 @@ def table(runners: list[Contender]) -> str:
         for c in runners
     ]
     return markdown_table(("conversion", "seconds", "over EOQ4", "aim", "peak MiB", "output MB"), rows)
-
-
-def cpu_name() -> str:
-    """The processor as Linux names it, or the architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> int:
