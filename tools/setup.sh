@@ -12,7 +12,8 @@ $EOQ_CACHE (default ~/.cache/eoq). What is finished already is skipped.
 options:
   --print-bin      print only the folder of the built llama.cpp programs on standard output
   --python-only    make .venv, leave llama.cpp alone
-  --aarch64        only see to the cross compiler and the emulator of the NEON tests: as root on Debian, install them
+  --aarch64        only look for the cross compiler and the emulator of the NEON tests; in CI (CI=true, root, Debian)
+                   install what is missing
   --python EXE     the Python to make .venv with (3.11, 3.12 or 3.13; default: the first one found)
   --jobs N         parallel compile jobs (default: one a core)
   --help           print this text
@@ -89,7 +90,7 @@ aarch64_works() {
 find_aarch64() {
     local packages=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
     if aarch64_works; then return; fi
-    if [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then
+    if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then
         echo "==> aarch64: installing ${packages[*]} (about 250 MB on disk)" >&2
         { apt-get update -qq &&
             DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${packages[@]}"; } >/dev/null ||
