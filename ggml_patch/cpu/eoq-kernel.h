@@ -41,10 +41,11 @@ EOQ_INLINE float eoq_activation_scale(const uint8_t * block) {
     return d;
 }
 
-EOQ_INLINE int32_t eoq_activation_sum(const uint8_t * block) {
-    int32_t s;
+// `factor` times the sum of the activations; a damaged block's sum may be anything, so the product wraps around
+EOQ_INLINE int32_t eoq_activation_sum_times(const uint8_t * block, int32_t factor) {
+    uint32_t s;
     memcpy(&s, block + 4, sizeof(s));
-    return s;
+    return (int32_t) (s * (uint32_t) factor);
 }
 
 // weight of a level of 1 in a block of weights, before the transform

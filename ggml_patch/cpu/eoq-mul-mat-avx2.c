@@ -114,7 +114,7 @@ EOQ_INLINE __m256i eoq_dot_small_levels(const uint8_t * qs, const uint8_t * y, i
         sums                = _mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_shuffle_epi8(small, index), q));
     }
     const __m256i dot   = _mm256_madd_epi16(sums, _mm256_set1_epi16(EOQ2_UNIT));
-    const __m128i shift = _mm_cvtsi32_si128(lowest * eoq_activation_sum(y));
+    const __m128i shift = _mm_cvtsi32_si128(eoq_activation_sum_times(y, lowest));
     return _mm256_add_epi32(dot, _mm256_zextsi128_si256(shift));
 }
 

@@ -127,7 +127,7 @@ EOQ_INLINE void eoq_dot_rows(int64_t                 k,
             }
             for (int c = 0; c < n_columns; ++c) {
                 const uint8_t * y   = columns[c] + ib * activation_bytes;
-                __m512i         dot = _mm512_zextsi128_si512(_mm_cvtsi32_si128(-128 * eoq_activation_sum(y)));
+                __m512i         dot = _mm512_zextsi128_si512(_mm_cvtsi32_si128(eoq_activation_sum_times(y, -128)));
                 for (int half = 0; half < width / 64; ++half) {
                     const __m512i q = _mm512_loadu_si512(y + EOQ_ACTIVATION_HEADER + 64 * half);
                     dot             = _mm512_dpbusd_epi32(dot, levels[half], q);
@@ -246,7 +246,7 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
     __m512i         dot[EOQ_TILE_COLUMNS];
     for (int c = 0; c < n_columns; ++c) {
         y[c]   = columns[c] + offset;
-        dot[c] = _mm512_set1_epi32(-128 * eoq_activation_sum(y[c]));
+        dot[c] = _mm512_set1_epi32(eoq_activation_sum_times(y[c], -128));
     }
     for (int i = 0; i < width / 4; ++i) {
         for (int c = 0; c < n_columns; ++c) {
