@@ -49,11 +49,13 @@ find ggml_patch bench -name '*.[ch]' ! -name 'eoq-format.h' -print0 | xargs -0 c
 
 c_tests native
 c_tests generic -DEOQ_NATIVE=OFF
+sanitizers=(-DEOQ_SANITIZE=address,undefined,float-cast-overflow -DCMAKE_BUILD_TYPE=Debug)
+c_tests sanitized "${sanitizers[@]}"
 # what a newer machine's native build leaves out
 if grep -qw avx2 /proc/cpuinfo 2>/dev/null; then
     c_tests x86-64-v3 -DEOQ_NATIVE=OFF -DCMAKE_C_FLAGS=-march=x86-64-v3
+    c_tests sanitized-x86-64-v3 -DEOQ_NATIVE=OFF -DCMAKE_C_FLAGS=-march=x86-64-v3 "${sanitizers[@]}"
 fi
-c_tests sanitized -DEOQ_SANITIZE=address,undefined,float-cast-overflow -DCMAKE_BUILD_TYPE=Debug
 
 # an aarch64 machine has tested its own NEON kernels above
 if [[ $(uname -m) != @(aarch64|arm64) ]]; then
