@@ -1,6 +1,6 @@
 #pragma once
 
-// What the kernels share: which of them the compiler's flags allow, blocks as bytes, how a product is cut into columns.
+// What the kernels share: which of them the compiler's flags allow, and blocks as bytes.
 
 #include "eoq-block.h"
 #include "ggml-eoq.h"
@@ -27,6 +27,14 @@
 #    else
 #        define EOQ_UNROLL _Pragma("GCC unroll 16")
 #    endif
+#endif
+
+#if defined(__GNUC__)
+#    define EOQ_PREFETCH(address) __builtin_prefetch((const void *) (address))
+#elif defined(EOQ_AVX2)
+#    define EOQ_PREFETCH(address) _mm_prefetch((const char *) (address), _MM_HINT_T0)
+#else
+#    define EOQ_PREFETCH(address) ((void) (address))
 #endif
 
 // rotated values smaller than this are zero (docs/format.md, section 6)
@@ -62,28 +70,3 @@ EOQ_INLINE float eoq_unit(const uint8_t * block) {
     return eoq_scale_to_float(d) * EOQ_LEVEL_UNIT;
 #endif
 }
-
-// ggml_eoq_mul_mat_<t> from eoq_many_columns, for `many_from` columns and more (at most EOQ_MANY_COLUMNS at a time), and
-// eoq_few_columns, which takes up to EOQ_FEW_COLUMNS
-#define EOQ_DEFINE_MUL_MAT_OF(t, bits, width, many_from)                                                   \
-    void ggml_eoq_mul_mat_##t(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,           \
-                              const void * const * columns, float * const * out, int64_t n_columns) {      \
-        assert(k % (width) == 0);                                                                          \
-        const uint8_t *         w = (const uint8_t *) weights;                                             \
-        const uint8_t * const * y = (const uint8_t * const *) columns;                                     \
-        const int8_t *          l = eoq##bits##_levels;                                                    \
-        for (int64_t c = 0; c < n_columns;) {                                                              \
-            const int64_t left = n_columns - c;                                                            \
-            int           n    = 1;                                                                        \
-            if (left >= (many_from)) {                                                                     \
-                n = left < EOQ_MANY_COLUMNS ? (int) left : EOQ_MANY_COLUMNS;                               \
-                eoq_many_columns(k, w, row_bytes, n_rows, y + c, out + c, n, bits, width, l);              \
-            } else if (left >= EOQ_FEW_COLUMNS) {                                                          \
-                n = EOQ_FEW_COLUMNS;                                                                       \
-                eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, EOQ_FEW_COLUMNS, bits, width, l); \
-            } else {                                                                                       \
-                eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, 1, bits, width, l);               \
-            }                                                                                              \
-            c += n;                                                                                        \
-        }                                                                                                  \
-    }

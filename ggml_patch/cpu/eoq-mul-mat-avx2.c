@@ -18,7 +18,12 @@
 typedef struct {
     __m256i low;   // magnitudes 0 to 15 of the positive half
     __m256i high;  // magnitudes 16 to 31, 6 bits only
+    // the four levels of 2 bits as (level - lowest) / EOQ2_UNIT: small and unsigned
+    __m256i small;
+    int     lowest;
 } eoq_tables;
+
+enum { EOQ2_UNIT = 8 };
 
 typedef struct {
     __m256i magnitude;
@@ -31,9 +36,15 @@ EOQ_INLINE eoq_tables eoq_load_tables(const int8_t * levels, int bits) {
     for (int i = 0; i < 32; ++i) {
         positive[i] = levels[n + i % n];
     }
+    int8_t small[16] = { 0 };
+    for (int i = 0; i < 16 && bits == 2; ++i) {
+        small[i] = (int8_t) ((levels[i % 4] - levels[0]) / EOQ2_UNIT);
+    }
     const eoq_tables t = {
         _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) positive)),
         _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) (positive + 16))),
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) small)),
+        levels[0],
     };
     return t;
 }
@@ -90,31 +101,17 @@ EOQ_INLINE eoq_levels eoq_decode(const uint8_t * qs, int g, int bits, int width,
     return levels;
 }
 
-//
-// the four levels of 2 bits: eighths of them, less the lowest, are small and unsigned
-//
-
-enum { EOQ2_UNIT = 8 };
-
-EOQ_INLINE __m256i eoq_load_small_levels(const int8_t * levels) {
-    int8_t small[16];
-    for (int i = 0; i < 16; ++i) {
-        small[i] = (int8_t) ((levels[i % 4] - levels[0]) / EOQ2_UNIT);
-    }
-    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) small));
-}
-
 // a block by a block of activations; the sum of its elements is the product of levels and activations
-EOQ_INLINE __m256i eoq_dot_small_levels(const uint8_t * qs, const uint8_t * y, int width, __m256i small, int lowest) {
+EOQ_INLINE __m256i eoq_dot_2_bits(const uint8_t * qs, const uint8_t * y, int width, const eoq_tables * t) {
     __m256i sums = _mm256_setzero_si256();
     for (int g = 0; g < width / 32; ++g) {
         const __m256i index = _mm256_and_si256(eoq_low_bits(qs, g, 2, width), _mm256_set1_epi8(3));
         const __m256i q     = _mm256_loadu_si256((const __m256i *) (y + EOQ_ACTIVATION_HEADER + 32 * g));
         // at most 4 * 2 * 20 * 127 in a block
-        sums                = _mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_shuffle_epi8(small, index), q));
+        sums                = _mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_shuffle_epi8(t->small, index), q));
     }
     const __m256i dot   = _mm256_madd_epi16(sums, _mm256_set1_epi16(EOQ2_UNIT));
-    const __m128i shift = _mm_cvtsi32_si128(eoq_activation_sum_times(y, lowest));
+    const __m128i shift = _mm_cvtsi32_si128(eoq_activation_sum_times(y, t->lowest));
     return _mm256_add_epi32(dot, _mm256_zextsi128_si256(shift));
 }
 
@@ -122,7 +119,7 @@ EOQ_INLINE __m256i eoq_dot_small_levels(const uint8_t * qs, const uint8_t * y, i
 // few columns: row by row
 //
 
-enum { EOQ_FEW_COLUMNS = 2 };
+enum { EOQ_FEW_COLUMNS = 4 };
 
 EOQ_INLINE float eoq_horizontal_sum(__m256 x) {
     __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -133,17 +130,14 @@ EOQ_INLINE float eoq_horizontal_sum(__m256 x) {
 EOQ_INLINE void eoq_dot_row(int64_t                 k,
                             const uint8_t *         row,
                             const uint8_t * const * columns,
-                            float * const *         out,
-                            int64_t                 r,
+                            float *                 products,
                             int                     n_columns,
                             int                     bits,
                             int                     width,
-                            const int8_t *          levels,
                             const eoq_tables *      tables) {
     const size_t  block_bytes      = 2 + bits * width / 8;
     const size_t  activation_bytes = EOQ_ACTIVATION_HEADER + width;
     const __m256i ones             = _mm256_set1_epi16(1);
-    const __m256i small            = eoq_load_small_levels(levels);
     __m256        sums[EOQ_FEW_COLUMNS];
     for (int c = 0; c < n_columns; ++c) {
         sums[c] = _mm256_setzero_ps();
@@ -165,7 +159,7 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
             }
         }
         for (int c = 0; c < n_columns && bits == 2; ++c) {
-            dot[c] = eoq_dot_small_levels(block + 2, columns[c] + ib * activation_bytes, width, small, levels[0]);
+            dot[c] = eoq_dot_2_bits(block + 2, columns[c] + ib * activation_bytes, width, tables);
         }
         for (int c = 0; c < n_columns; ++c) {
             const float scale = unit * eoq_activation_scale(columns[c] + ib * activation_bytes);
@@ -173,33 +167,15 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
         }
     }
     for (int c = 0; c < n_columns; ++c) {
-        out[c][r] = eoq_horizontal_sum(sums[c]);
-    }
-}
-
-EOQ_INLINE void eoq_few_columns(int64_t                 k,
-                                const uint8_t *         weights,
-                                size_t                  row_bytes,
-                                int64_t                 n_rows,
-                                const uint8_t * const * columns,
-                                float * const *         out,
-                                int                     n_columns,
-                                int                     bits,
-                                int                     width,
-                                const int8_t *          levels) {
-    const eoq_tables tables = eoq_load_tables(levels, bits);
-    for (int64_t r = 0; r < n_rows; ++r) {
-        eoq_dot_row(k, weights + r * row_bytes, columns, out, r, n_columns, bits, width, levels, &tables);
+        products[c] = eoq_horizontal_sum(sums[c]);
     }
 }
 
 //
-// many columns: blocks of 16 rows are decoded once and multiplied with all columns
+// many columns: tiles of rows
 //
 
 enum {
-    EOQ_TILE_ROWS    = 16,
-    EOQ_MANY_FROM    = 4,    // measured
     EOQ_TILE_COLUMNS = 4,    // sums in registers at a time, two for each
     EOQ_MANY_COLUMNS = 128,  // float sums on the stack: 8 KiB
 };
@@ -209,6 +185,8 @@ typedef struct {
     __m256i levels[QK_EOQ / 2][2];
     __m256  units[2];
 } eoq_tile;
+
+typedef __m256 eoq_row_sums[2];
 
 // 8 x 8 matrix of 16-bit elements
 EOQ_INLINE void eoq_transpose(const __m128i * rows, __m128i * columns) {
@@ -271,9 +249,9 @@ EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
 EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
                              const uint8_t * const * columns,
                              size_t                  offset,
-                             __m256 (*sums)[2],
-                             int n_columns,
-                             int width) {
+                             eoq_row_sums *          sums,
+                             int                     n_columns,
+                             int                     width) {
     int16_t q[EOQ_TILE_COLUMNS][QK_EOQ];
     __m256i dot[EOQ_TILE_COLUMNS][2];
     for (int c = 0; c < n_columns; ++c) {
@@ -303,51 +281,11 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
     }
 }
 
-EOQ_INLINE void eoq_many_columns(int64_t                 k,
-                                 const uint8_t *         weights,
-                                 size_t                  row_bytes,
-                                 int64_t                 n_rows,
-                                 const uint8_t * const * columns,
-                                 float * const *         out,
-                                 int                     n_columns,
-                                 int                     bits,
-                                 int                     width,
-                                 const int8_t *          levels) {
-    const size_t     block_bytes      = 2 + bits * width / 8;
-    const size_t     activation_bytes = EOQ_ACTIVATION_HEADER + width;
-    const eoq_tables tables           = eoq_load_tables(levels, bits);
-    for (int64_t row = 0; row < n_rows; row += EOQ_TILE_ROWS) {
-        const int       in_tile = n_rows - row < EOQ_TILE_ROWS ? (int) (n_rows - row) : EOQ_TILE_ROWS;
-        const uint8_t * rows[EOQ_TILE_ROWS];
-        __m256          sums[EOQ_MANY_COLUMNS][2];
-        eoq_tile        tile;
-        for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
-            rows[r] = weights + (row + (r < in_tile ? r : 0)) * row_bytes;
-        }
-        for (int c = 0; c < n_columns; ++c) {
-            sums[c][0] = sums[c][1] = _mm256_setzero_ps();
-        }
-        for (int64_t ib = 0; ib < k / width; ++ib) {
-            eoq_decode_tile(rows, ib * block_bytes, bits, width, &tables, &tile);
-            int c = 0;
-            for (; c + EOQ_TILE_COLUMNS <= n_columns; c += EOQ_TILE_COLUMNS) {
-                eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, EOQ_TILE_COLUMNS, width);
-            }
-            for (; c < n_columns; ++c) {
-                eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, 1, width);
-            }
-        }
-        for (int c = 0; c < n_columns; ++c) {
-            float values[EOQ_TILE_ROWS];
-            _mm256_storeu_ps(values, sums[c][0]);
-            _mm256_storeu_ps(values + 8, sums[c][1]);
-            memcpy(out[c] + row, values, in_tile * sizeof(float));
-        }
-    }
+EOQ_INLINE void eoq_store_sums(const eoq_row_sums * sums, float * values) {
+    _mm256_storeu_ps(values, (*sums)[0]);
+    _mm256_storeu_ps(values + 8, (*sums)[1]);
 }
 
-#    define EOQ_DEFINE(T, t, bits, width, A, a) EOQ_DEFINE_MUL_MAT_OF(t, bits, width, EOQ_MANY_FROM)
-GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
-#    undef EOQ_DEFINE
+#    include "eoq-mul-mat-loops.h"
 
 #endif

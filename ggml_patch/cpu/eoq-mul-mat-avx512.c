@@ -97,88 +97,50 @@ EOQ_INLINE __m512i eoq_levels(const uint8_t * qs, int half, int bits, int width,
 // few columns: row by row
 //
 
-enum { EOQ_ROWS_AT_ONCE = 4, EOQ_FEW_COLUMNS = 2 };
+enum { EOQ_FEW_COLUMNS = 4 };
 
-EOQ_INLINE void eoq_dot_rows(int64_t                 k,
-                             const uint8_t *         weights,
-                             size_t                  row_bytes,
-                             int                     n_rows,
-                             const uint8_t * const * columns,
-                             float * const *         out,
-                             int                     n_columns,
-                             int                     bits,
-                             int                     width,
-                             const eoq_tables *      tables) {
+EOQ_INLINE void eoq_dot_row(int64_t                 k,
+                            const uint8_t *         row,
+                            const uint8_t * const * columns,
+                            float *                 products,
+                            int                     n_columns,
+                            int                     bits,
+                            int                     width,
+                            const eoq_tables *      tables) {
     const size_t block_bytes      = 2 + bits * width / 8;
     const size_t activation_bytes = EOQ_ACTIVATION_HEADER + width;
-    __m512       sums[EOQ_ROWS_AT_ONCE][EOQ_FEW_COLUMNS];
-    for (int r = 0; r < n_rows; ++r) {
-        for (int c = 0; c < n_columns; ++c) {
-            sums[r][c] = _mm512_setzero_ps();
-        }
+    __m512       sums[EOQ_FEW_COLUMNS];
+    for (int c = 0; c < n_columns; ++c) {
+        sums[c] = _mm512_setzero_ps();
     }
     for (int64_t ib = 0; ib < k / width; ++ib) {
-        for (int r = 0; r < n_rows; ++r) {
-            const uint8_t * block = weights + r * row_bytes + ib * block_bytes;
-            const float     unit  = eoq_unit(block);
-            __m512i         levels[2];
+        const uint8_t * block = row + ib * block_bytes;
+        const float     unit  = eoq_unit(block);
+        __m512i         levels[2];
+        for (int half = 0; half < width / 64; ++half) {
+            levels[half] = eoq_levels(block + 2, half, bits, width, tables);
+        }
+        for (int c = 0; c < n_columns; ++c) {
+            const uint8_t * y   = columns[c] + ib * activation_bytes;
+            __m512i         dot = _mm512_zextsi128_si512(_mm_cvtsi32_si128(eoq_activation_sum_times(y, -128)));
             for (int half = 0; half < width / 64; ++half) {
-                levels[half] = eoq_levels(block + 2, half, bits, width, tables);
+                const __m512i q = _mm512_loadu_si512(y + EOQ_ACTIVATION_HEADER + 64 * half);
+                dot             = _mm512_dpbusd_epi32(dot, levels[half], q);
             }
-            for (int c = 0; c < n_columns; ++c) {
-                const uint8_t * y   = columns[c] + ib * activation_bytes;
-                __m512i         dot = _mm512_zextsi128_si512(_mm_cvtsi32_si128(eoq_activation_sum_times(y, -128)));
-                for (int half = 0; half < width / 64; ++half) {
-                    const __m512i q = _mm512_loadu_si512(y + EOQ_ACTIVATION_HEADER + 64 * half);
-                    dot             = _mm512_dpbusd_epi32(dot, levels[half], q);
-                }
-                const __m512 scale = _mm512_set1_ps(unit * eoq_activation_scale(y));
-                sums[r][c]         = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot), sums[r][c]);
-            }
+            const __m512 scale = _mm512_set1_ps(unit * eoq_activation_scale(y));
+            sums[c]            = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot), sums[c]);
         }
     }
-    for (int r = 0; r < n_rows; ++r) {
-        for (int c = 0; c < n_columns; ++c) {
-            out[c][r] = _mm512_reduce_add_ps(sums[r][c]);
-        }
-    }
-}
-
-EOQ_INLINE void eoq_few_columns(int64_t                 k,
-                                const uint8_t *         weights,
-                                size_t                  row_bytes,
-                                int64_t                 n_rows,
-                                const uint8_t * const * columns,
-                                float * const *         out,
-                                int                     n_columns,
-                                int                     bits,
-                                int                     width,
-                                const int8_t *          levels) {
-    const eoq_tables tables = eoq_load_tables(levels, bits);
-    float *          at[EOQ_FEW_COLUMNS];
-    int64_t          r = 0;
-    for (; r + EOQ_ROWS_AT_ONCE <= n_rows; r += EOQ_ROWS_AT_ONCE) {
-        for (int c = 0; c < n_columns; ++c) {
-            at[c] = out[c] + r;
-        }
-        eoq_dot_rows(k, weights + r * row_bytes, row_bytes, EOQ_ROWS_AT_ONCE, columns, at, n_columns, bits, width,
-                     &tables);
-    }
-    for (; r < n_rows; ++r) {
-        for (int c = 0; c < n_columns; ++c) {
-            at[c] = out[c] + r;
-        }
-        eoq_dot_rows(k, weights + r * row_bytes, row_bytes, 1, columns, at, n_columns, bits, width, &tables);
+    for (int c = 0; c < n_columns; ++c) {
+        products[c] = _mm512_reduce_add_ps(sums[c]);
     }
 }
 
 //
-// many columns: blocks of 16 rows are decoded once and multiplied with all columns
+// many columns: tiles of rows
 //
 
 enum {
-    EOQ_TILE_ROWS    = 16,
-    EOQ_MANY_FROM    = 4,    // measured
     EOQ_TILE_COLUMNS = 8,    // sums in registers at a time
     EOQ_MANY_COLUMNS = 256,  // float sums on the stack: 16 KiB
 };
@@ -188,6 +150,8 @@ typedef struct {
     __m512i levels[QK_EOQ / 4];
     __m512  units;
 } eoq_tile;
+
+typedef __m512 eoq_row_sums;
 
 // 16 x 16 matrix of 32-bit elements
 EOQ_INLINE void eoq_transpose(const __m512i * rows, __m512i * columns) {
@@ -239,7 +203,7 @@ EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
 EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
                              const uint8_t * const * columns,
                              size_t                  offset,
-                             __m512 *                sums,
+                             eoq_row_sums *          sums,
                              int                     n_columns,
                              int                     width) {
     const uint8_t * y[EOQ_TILE_COLUMNS];
@@ -261,51 +225,10 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
     }
 }
 
-EOQ_INLINE void eoq_many_columns(int64_t                 k,
-                                 const uint8_t *         weights,
-                                 size_t                  row_bytes,
-                                 int64_t                 n_rows,
-                                 const uint8_t * const * columns,
-                                 float * const *         out,
-                                 int                     n_columns,
-                                 int                     bits,
-                                 int                     width,
-                                 const int8_t *          levels) {
-    const size_t     block_bytes      = 2 + bits * width / 8;
-    const size_t     activation_bytes = EOQ_ACTIVATION_HEADER + width;
-    const eoq_tables tables           = eoq_load_tables(levels, bits);
-    for (int64_t row = 0; row < n_rows; row += EOQ_TILE_ROWS) {
-        const int       in_tile = n_rows - row < EOQ_TILE_ROWS ? (int) (n_rows - row) : EOQ_TILE_ROWS;
-        const uint8_t * rows[EOQ_TILE_ROWS];
-        __m512          sums[EOQ_MANY_COLUMNS];
-        eoq_tile        tile;
-        for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
-            rows[r] = weights + (row + (r < in_tile ? r : 0)) * row_bytes;
-        }
-        for (int c = 0; c < n_columns; ++c) {
-            sums[c] = _mm512_setzero_ps();
-        }
-        for (int64_t ib = 0; ib < k / width; ++ib) {
-            eoq_decode_tile(rows, ib * block_bytes, bits, width, &tables, &tile);
-            int c = 0;
-            for (; c + EOQ_TILE_COLUMNS <= n_columns; c += EOQ_TILE_COLUMNS) {
-                eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, EOQ_TILE_COLUMNS, width);
-            }
-            for (; c + 4 <= n_columns; c += 4) {
-                eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, 4, width);
-            }
-            for (; c < n_columns; ++c) {
-                eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, 1, width);
-            }
-        }
-        for (int c = 0; c < n_columns; ++c) {
-            _mm512_mask_storeu_ps(out[c] + row, (__mmask16) ((1u << in_tile) - 1), sums[c]);
-        }
-    }
+EOQ_INLINE void eoq_store_sums(const eoq_row_sums * sums, float * values) {
+    _mm512_storeu_ps(values, *sums);
 }
 
-#    define EOQ_DEFINE(T, t, bits, width, A, a) EOQ_DEFINE_MUL_MAT_OF(t, bits, width, EOQ_MANY_FROM)
-GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
-#    undef EOQ_DEFINE
+#    include "eoq-mul-mat-loops.h"
 
 #endif

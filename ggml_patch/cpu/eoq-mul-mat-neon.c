@@ -107,13 +107,12 @@ EOQ_INLINE int8x16_t eoq_load_activations(const uint8_t * block, int g) {
 // few columns: row by row
 //
 
-enum { EOQ_FEW_COLUMNS = 2 };
+enum { EOQ_FEW_COLUMNS = 4 };
 
 EOQ_INLINE void eoq_dot_row(int64_t                 k,
                             const uint8_t *         row,
                             const uint8_t * const * columns,
-                            float * const *         out,
-                            int64_t                 r,
+                            float *                 products,
                             int                     n_columns,
                             int                     bits,
                             int                     width,
@@ -140,34 +139,16 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
         }
     }
     for (int c = 0; c < n_columns; ++c) {
-        out[c][r] = vaddvq_f32(sums[c]);
-    }
-}
-
-EOQ_INLINE void eoq_few_columns(int64_t                 k,
-                                const uint8_t *         weights,
-                                size_t                  row_bytes,
-                                int64_t                 n_rows,
-                                const uint8_t * const * columns,
-                                float * const *         out,
-                                int                     n_columns,
-                                int                     bits,
-                                int                     width,
-                                const int8_t *          levels) {
-    const eoq_tables tables = eoq_load_tables(levels, bits);
-    for (int64_t r = 0; r < n_rows; ++r) {
-        eoq_dot_row(k, weights + r * row_bytes, columns, out, r, n_columns, bits, width, &tables);
+        products[c] = vaddvq_f32(sums[c]);
     }
 }
 
 //
-// many columns: blocks of 16 rows are decoded once and multiplied with all columns
+// many columns: tiles of rows
 //
 
 enum {
-    EOQ_TILE_ROWS    = 16,
     EOQ_ROW_VECTORS  = EOQ_TILE_ROWS / 4,
-    EOQ_MANY_FROM    = 4,    // not measured
     EOQ_TILE_COLUMNS = 4,    // sums in registers at a time, four for each
     EOQ_MANY_COLUMNS = 128,  // float sums on the stack: 8 KiB
 };
@@ -181,6 +162,8 @@ typedef struct {
     int8x16_t   levels[EOQ_GROUPS][EOQ_TILE_ROWS];
     float32x4_t units[EOQ_ROW_VECTORS];
 } eoq_tile;
+
+typedef float32x4_t eoq_row_sums[EOQ_ROW_VECTORS];
 
 #    if defined(__ARM_FEATURE_MATMUL_INT8)
 
@@ -349,9 +332,9 @@ EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
 EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
                              const uint8_t * const * columns,
                              size_t                  offset,
-                             float32x4_t (*sums)[EOQ_ROW_VECTORS],
-                             int n_columns,
-                             int width) {
+                             eoq_row_sums *          sums,
+                             int                     n_columns,
+                             int                     width) {
     const uint8_t * y[EOQ_TILE_COLUMNS];
     int32x4_t       dot[EOQ_TILE_COLUMNS][EOQ_ROW_VECTORS];
     for (int c = 0; c < n_columns; ++c) {
@@ -366,62 +349,12 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
     }
 }
 
-EOQ_INLINE void eoq_many_columns(int64_t                 k,
-                                 const uint8_t *         weights,
-                                 size_t                  row_bytes,
-                                 int64_t                 n_rows,
-                                 const uint8_t * const * columns,
-                                 float * const *         out,
-                                 int                     n_columns,
-                                 int                     bits,
-                                 int                     width,
-                                 const int8_t *          levels) {
-    const size_t     block_bytes      = 2 + bits * width / 8;
-    const size_t     activation_bytes = EOQ_ACTIVATION_HEADER + width;
-    const eoq_tables tables           = eoq_load_tables(levels, bits);
-    for (int64_t row = 0; row < n_rows; row += EOQ_TILE_ROWS) {
-        const int       in_tile = n_rows - row < EOQ_TILE_ROWS ? (int) (n_rows - row) : EOQ_TILE_ROWS;
-        const uint8_t * rows[EOQ_TILE_ROWS];
-        float32x4_t     sums[EOQ_MANY_COLUMNS][EOQ_ROW_VECTORS];
-        eoq_tile        tile;
-        for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
-            rows[r] = weights + (row + (r < in_tile ? r : 0)) * row_bytes;
-        }
-        for (int c = 0; c < n_columns; ++c) {
-            for (int h = 0; h < EOQ_ROW_VECTORS; ++h) {
-                sums[c][h] = vdupq_n_f32(0.0f);
-            }
-        }
-        for (int64_t ib = 0; ib < k / width; ++ib) {
-            eoq_decode_tile(rows, ib * block_bytes, bits, width, &tables, &tile);
-            int c = 0;
-            for (; c + EOQ_TILE_COLUMNS <= n_columns; c += EOQ_TILE_COLUMNS) {
-                eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, EOQ_TILE_COLUMNS, width);
-            }
-            switch (n_columns - c) {
-                case 3:
-                    eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, 3, width);
-                    break;
-                case 2:
-                    eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, 2, width);
-                    break;
-                case 1:
-                    eoq_add_tile(&tile, columns + c, ib * activation_bytes, sums + c, 1, width);
-                    break;
-            }
-        }
-        for (int c = 0; c < n_columns; ++c) {
-            float values[EOQ_TILE_ROWS];
-            for (int h = 0; h < EOQ_ROW_VECTORS; ++h) {
-                vst1q_f32(values + 4 * h, sums[c][h]);
-            }
-            memcpy(out[c] + row, values, in_tile * sizeof(float));
-        }
+EOQ_INLINE void eoq_store_sums(const eoq_row_sums * sums, float * values) {
+    for (int h = 0; h < EOQ_ROW_VECTORS; ++h) {
+        vst1q_f32(values + 4 * h, (*sums)[h]);
     }
 }
 
-#    define EOQ_DEFINE(T, t, bits, width, A, a) EOQ_DEFINE_MUL_MAT_OF(t, bits, width, EOQ_MANY_FROM)
-GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
-#    undef EOQ_DEFINE
+#    include "eoq-mul-mat-loops.h"
 
 #endif

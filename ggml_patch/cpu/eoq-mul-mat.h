@@ -8,6 +8,10 @@
 extern "C" {
 #endif
 
+// from this many columns on, weights are decoded once for all of them, in tiles of this many rows; with fewer it is faster
+// to read the weights in order, one row after the other (measured on x86)
+enum { EOQ_MANY_FROM = 12, EOQ_TILE_ROWS = 16 };
+
 // out[c][r] = row r * column c, for 0 <= r < n_rows and 0 <= c < n_columns
 // k:         length of rows and columns, a multiple of the width
 // weights:   n_rows rows of blocks, row_bytes apart

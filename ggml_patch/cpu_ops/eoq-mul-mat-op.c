@@ -3,7 +3,7 @@
 #include "eoq-mul-mat.h"
 #include "ggml-impl.h"
 
-enum { MAX_COLUMNS = 256, TILE_ROWS = 16, FEW_COLUMNS = 4 };
+enum { MAX_COLUMNS = 256 };
 
 static eoq_mul_mat_fn mul_mat_of(enum ggml_type type) {
     switch (type) {
@@ -23,16 +23,16 @@ static size_t activation_row_size(const struct ggml_tensor * src0) {
 }
 
 void ggml_eoq_set_chunks(int64_t nr0, int64_t nr1, int nth, int64_t * nchunk0, int64_t * nchunk1) {
-    if (nr1 < FEW_COLUMNS) {
+    if (nr1 < EOQ_MANY_FROM) {
         return;
     }
     // rows are decoded once for all columns of a chunk, so it has as many columns as can be
     int64_t columns = MAX_COLUMNS;
-    int64_t rows    = 4 * TILE_ROWS;
+    int64_t rows    = 4 * EOQ_TILE_ROWS;
     *nchunk1        = (nr1 + columns - 1) / columns;
     *nchunk0        = (nr0 + rows - 1) / rows;
-    while (*nchunk0 * *nchunk1 < 4 * nth && (rows > TILE_ROWS || columns > TILE_ROWS)) {
-        if (rows > TILE_ROWS) {
+    while (*nchunk0 * *nchunk1 < 4 * nth && (rows > EOQ_TILE_ROWS || columns > EOQ_TILE_ROWS)) {
+        if (rows > EOQ_TILE_ROWS) {
             rows /= 2;
         } else {
             columns /= 2;

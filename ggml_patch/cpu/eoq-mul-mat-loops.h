@@ -1,0 +1,129 @@
+#pragma once
+
+// The loops of a matrix product, and ggml_eoq_mul_mat_<t> of all types. The file that includes this one has defined:
+//
+//   EOQ_FEW_COLUMNS   columns that eoq_dot_row takes at most, 4
+//   EOQ_TILE_COLUMNS  columns that eoq_add_tile takes at most, 4 or 8
+//   EOQ_MANY_COLUMNS  columns whose sums are held at a time
+//   eoq_tables        levels in registers, by eoq_load_tables
+//   eoq_row_sums      a float sum for each of EOQ_TILE_ROWS rows: an array or struct of vectors, all zero where its bytes are
+//   eoq_tile          a block of EOQ_TILE_ROWS rows, decoded by eoq_decode_tile
+//   eoq_dot_row       one row by few columns
+//   eoq_add_tile      sums of a tile's rows += the tile by a block of each column
+//   eoq_store_sums    sums of a tile's rows to floats
+//
+// Everything is inlined with literal bits, width and numbers of columns.
+
+#include "eoq-kernel.h"
+#include "eoq-mul-mat.h"
+
+// Row after row: memory delivers what is read in order two times as fast as four rows side by side.
+EOQ_INLINE void eoq_few_columns(int64_t                 k,
+                                const uint8_t *         weights,
+                                size_t                  row_bytes,
+                                int64_t                 n_rows,
+                                const uint8_t * const * columns,
+                                float * const *         out,
+                                int                     n_columns,
+                                int                     bits,
+                                int                     width,
+                                const int8_t *          levels) {
+    const eoq_tables tables = eoq_load_tables(levels, bits);
+    for (int64_t r = 0; r < n_rows; ++r) {
+        float products[EOQ_FEW_COLUMNS];
+        eoq_dot_row(k, weights + r * row_bytes, columns, products, n_columns, bits, width, &tables);
+        for (int c = 0; c < n_columns; ++c) {
+            out[c][r] = products[c];
+        }
+    }
+}
+
+// Sixteen rows side by side are more than the hardware reads ahead. Addresses past the end do no harm.
+EOQ_INLINE void eoq_prefetch_tile(const uint8_t * const * rows, size_t offset, size_t block_bytes) {
+    enum { AHEAD = 256, CACHE_LINE = 64 };
+
+    for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
+        for (size_t at = 0; at < block_bytes; at += CACHE_LINE) {
+            EOQ_PREFETCH((uintptr_t) rows[r] + offset + AHEAD + at);
+        }
+    }
+}
+
+// Blocks of EOQ_TILE_ROWS rows are decoded once and multiplied with all columns.
+EOQ_INLINE void eoq_many_columns(int64_t                 k,
+                                 const uint8_t *         weights,
+                                 size_t                  row_bytes,
+                                 int64_t                 n_rows,
+                                 const uint8_t * const * columns,
+                                 float * const *         out,
+                                 int                     n_columns,
+                                 int                     bits,
+                                 int                     width,
+                                 const int8_t *          levels) {
+    const size_t     block_bytes      = 2 + bits * width / 8;
+    const size_t     activation_bytes = EOQ_ACTIVATION_HEADER + width;
+    const eoq_tables tables           = eoq_load_tables(levels, bits);
+    for (int64_t row = 0; row < n_rows; row += EOQ_TILE_ROWS) {
+        const int       in_tile = n_rows - row < EOQ_TILE_ROWS ? (int) (n_rows - row) : EOQ_TILE_ROWS;
+        const uint8_t * rows[EOQ_TILE_ROWS];
+        eoq_row_sums    sums[EOQ_MANY_COLUMNS];
+        eoq_tile        tile;
+        for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
+            rows[r] = weights + (row + (r < in_tile ? r : 0)) * row_bytes;
+        }
+        memset(sums, 0, (size_t) n_columns * sizeof(sums[0]));
+        for (int64_t ib = 0; ib < k / width; ++ib) {
+            const size_t at = ib * activation_bytes;
+            int          c  = 0;
+            eoq_decode_tile(rows, ib * block_bytes, bits, width, &tables, &tile);
+            eoq_prefetch_tile(rows, ib * block_bytes, block_bytes);
+            for (; c + EOQ_TILE_COLUMNS <= n_columns; c += EOQ_TILE_COLUMNS) {
+                eoq_add_tile(&tile, columns + c, at, sums + c, EOQ_TILE_COLUMNS, width);
+            }
+            if (EOQ_TILE_COLUMNS > 4 && n_columns - c >= 4) {
+                eoq_add_tile(&tile, columns + c, at, sums + c, 4, width);
+                c += 4;
+            }
+            if (n_columns - c >= 2) {
+                eoq_add_tile(&tile, columns + c, at, sums + c, 2, width);
+                c += 2;
+            }
+            if (n_columns - c >= 1) {
+                eoq_add_tile(&tile, columns + c, at, sums + c, 1, width);
+            }
+        }
+        for (int c = 0; c < n_columns; ++c) {
+            float values[EOQ_TILE_ROWS];
+            eoq_store_sums(sums + c, values);
+            memcpy(out[c] + row, values, in_tile * sizeof(float));
+        }
+    }
+}
+
+#define EOQ_DEFINE(T, t, bits, width, A, a)                                                                \
+    void ggml_eoq_mul_mat_##t(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,           \
+                              const void * const * columns, float * const * out, int64_t n_columns) {      \
+        assert(k % (width) == 0);                                                                          \
+        const uint8_t *         w = (const uint8_t *) weights;                                             \
+        const uint8_t * const * y = (const uint8_t * const *) columns;                                     \
+        const int8_t *          l = eoq##bits##_levels;                                                    \
+        for (int64_t c = 0; c < n_columns;) {                                                              \
+            const int64_t left = n_columns - c;                                                            \
+            int           n    = 1;                                                                        \
+            if (left >= EOQ_MANY_FROM) {                                                                   \
+                n = left < EOQ_MANY_COLUMNS ? (int) left : EOQ_MANY_COLUMNS;                               \
+                eoq_many_columns(k, w, row_bytes, n_rows, y + c, out + c, n, bits, width, l);              \
+            } else if (left >= EOQ_FEW_COLUMNS) {                                                          \
+                n = EOQ_FEW_COLUMNS;                                                                       \
+                eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, EOQ_FEW_COLUMNS, bits, width, l); \
+            } else if (left >= 2) {                                                                        \
+                n = 2;                                                                                     \
+                eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, 2, bits, width, l);               \
+            } else {                                                                                       \
+                eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, 1, bits, width, l);               \
+            }                                                                                              \
+            c += n;                                                                                        \
+        }                                                                                                  \
+    }
+GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
+#undef EOQ_DEFINE
