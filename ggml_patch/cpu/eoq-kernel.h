@@ -37,6 +37,18 @@
 #    define EOQ_PREFETCH(address) ((void) (address))
 #endif
 
+// bytes to prefetch ahead: in a row, and in each of the rows of a tile (measured)
+enum { EOQ_ROW_AHEAD = 3072, EOQ_TILE_AHEAD = 256 };
+
+// cache lines of a block `ahead` bytes behind this one; past the end of the weights that does no harm
+EOQ_INLINE void eoq_prefetch(const uint8_t * block, size_t block_bytes, size_t ahead) {
+    enum { CACHE_LINE = 64 };
+
+    for (size_t at = 0; at < block_bytes; at += CACHE_LINE) {
+        EOQ_PREFETCH((uintptr_t) block + ahead + at);
+    }
+}
+
 // rotated values smaller than this are zero (docs/format.md, section 6)
 #define EOQ_SMALLEST_ACTIVATION 0x1p-100f
 

@@ -145,7 +145,8 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
     for (int64_t ib = 0; ib < k / width; ++ib) {
         const uint8_t * block = row + ib * block_bytes;
         const float     unit  = eoq_unit(block);
-        __m256i         dot[EOQ_FEW_COLUMNS];
+        eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
+        __m256i dot[EOQ_FEW_COLUMNS];
         for (int c = 0; c < n_columns; ++c) {
             dot[c] = _mm256_setzero_si256();
         }

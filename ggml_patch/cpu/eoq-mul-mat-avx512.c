@@ -116,7 +116,8 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
     for (int64_t ib = 0; ib < k / width; ++ib) {
         const uint8_t * block = row + ib * block_bytes;
         const float     unit  = eoq_unit(block);
-        __m512i         levels[2];
+        eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
+        __m512i levels[2];
         for (int half = 0; half < width / 64; ++half) {
             levels[half] = eoq_levels(block + 2, half, bits, width, tables);
         }

@@ -38,17 +38,6 @@ EOQ_INLINE void eoq_few_columns(int64_t                 k,
     }
 }
 
-// Sixteen rows side by side are more than the hardware reads ahead. Addresses past the end do no harm.
-EOQ_INLINE void eoq_prefetch_tile(const uint8_t * const * rows, size_t offset, size_t block_bytes) {
-    enum { AHEAD = 256, CACHE_LINE = 64 };
-
-    for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
-        for (size_t at = 0; at < block_bytes; at += CACHE_LINE) {
-            EOQ_PREFETCH((uintptr_t) rows[r] + offset + AHEAD + at);
-        }
-    }
-}
-
 // Blocks of EOQ_TILE_ROWS rows are decoded once and multiplied with all columns.
 EOQ_INLINE void eoq_many_columns(int64_t                 k,
                                  const uint8_t *         weights,
@@ -76,7 +65,9 @@ EOQ_INLINE void eoq_many_columns(int64_t                 k,
             const size_t at = ib * activation_bytes;
             int          c  = 0;
             eoq_decode_tile(rows, ib * block_bytes, bits, width, &tables, &tile);
-            eoq_prefetch_tile(rows, ib * block_bytes, block_bytes);
+            for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
+                eoq_prefetch(rows[r] + ib * block_bytes, block_bytes, EOQ_TILE_AHEAD);
+            }
             for (; c + EOQ_TILE_COLUMNS <= n_columns; c += EOQ_TILE_COLUMNS) {
                 eoq_add_tile(&tile, columns + c, at, sums + c, EOQ_TILE_COLUMNS, width);
             }

@@ -126,7 +126,8 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
     for (int64_t ib = 0; ib < k / width; ++ib) {
         const uint8_t * block = row + ib * block_bytes;
         const float     unit  = eoq_unit(block);
-        int8x16_t       levels[EOQ_GROUPS];
+        eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
+        int8x16_t levels[EOQ_GROUPS];
         eoq_decode(block + 2, bits, width, tables, levels);
         for (int c = 0; c < n_columns; ++c) {
             const uint8_t * y   = columns[c] + ib * activation_bytes;
