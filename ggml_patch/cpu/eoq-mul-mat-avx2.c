@@ -13,10 +13,11 @@
 // levels of a block, 32 at a time
 //
 
-// tables are symmetric: the top bit of a code is the sign of its level (1: positive), the bits below it select the
+// 2 and 4 bits select a level. With 3, 5 and 6, where a mask has to be made of each bit of a plane, use is made of the
+// symmetry of the tables: the top bit of a code is the sign of its level (1: positive), the bits below it select the
 // magnitude, counted from the largest down in the negative half
 typedef struct {
-    __m256i low;   // magnitudes 0 to 15 of the positive half
+    __m256i low;   // levels, or magnitudes 0 to 15 of the positive half
     __m256i high;  // magnitudes 16 to 31, 6 bits only
     // the four levels of 2 bits as (level - lowest) / EOQ2_UNIT: small and unsigned
     __m256i small;
@@ -27,22 +28,22 @@ enum { EOQ2_UNIT = 8 };
 
 typedef struct {
     __m256i magnitude;
-    __m256i sign;  // -1 or 1
+    __m256i sign;  // anything with the sign of the level
 } eoq_levels;
 
 EOQ_INLINE eoq_tables eoq_load_tables(const int8_t * levels, int bits) {
-    int8_t    positive[32] = { 0 };
-    const int n            = 1 << (bits - 1);
+    int8_t    table[32];
+    int8_t    small[16] = { 0 };
+    const int skipped   = bits == eoq_low_plane_bits(bits) ? 0 : 1 << (bits - 1);
     for (int i = 0; i < 32; ++i) {
-        positive[i] = levels[n + i % n];
+        table[i] = levels[skipped + i % ((1 << bits) - skipped)];
     }
-    int8_t small[16] = { 0 };
     for (int i = 0; i < 16 && bits == 2; ++i) {
         small[i] = (int8_t) ((levels[i % 4] - levels[0]) / EOQ2_UNIT);
     }
     const eoq_tables t = {
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) positive)),
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) (positive + 16))),
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) table)),
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) (table + 16))),
         _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) small)),
         levels[0],
     };
@@ -80,18 +81,15 @@ EOQ_INLINE eoq_levels eoq_decode(const uint8_t * qs, int g, int bits, int width,
     const uint8_t * planes   = qs + low_bits * width / 8 + 4 * g;
     const __m256i   low      = eoq_low_bits(qs, g, bits, width);
 
-    __m256i negative;  // 0xFF where the level is negative
+    const __m256i mask = _mm256_set1_epi8((char) ((1 << low_bits) - 1));
     if (bits == low_bits) {
-        const __m256i top = _mm256_set1_epi8((char) (1 << (bits - 1)));
-        negative          = _mm256_cmpeq_epi8(_mm256_and_si256(low, top), _mm256_setzero_si256());
-    } else {
-        negative = eoq_zero_bits(planes + (bits - low_bits - 1) * width / 8);
+        const __m256i    level  = _mm256_shuffle_epi8(t->low, _mm256_and_si256(low, mask));
+        const eoq_levels levels = { _mm256_abs_epi8(level), level };
+        return levels;
     }
-    const int     magnitude_bits = bits - 1 < low_bits ? bits - 1 : low_bits;
-    const __m256i index =
-        _mm256_and_si256(_mm256_xor_si256(low, negative), _mm256_set1_epi8((char) ((1 << magnitude_bits) - 1)));
-
-    __m256i magnitude = _mm256_shuffle_epi8(t->low, index);
+    const __m256i negative  = eoq_zero_bits(planes + (bits - low_bits - 1) * width / 8);  // 0xFF where it is
+    const __m256i index     = _mm256_and_si256(_mm256_xor_si256(low, negative), mask);
+    __m256i       magnitude = _mm256_shuffle_epi8(t->low, index);
     if (bits == 6) {
         // the fifth bit of the magnitude's number is the code's, complemented in the negative half
         const __m256i lower = _mm256_xor_si256(eoq_zero_bits(planes), negative);
