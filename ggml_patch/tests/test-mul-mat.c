@@ -93,7 +93,7 @@ static void check_problem(const struct problem * p, uint64_t * random) {
 
 int main(void) {
     static const int rows[]    = { 1, 2, 4, 5, 15, 16, 17, 35 };
-    static const int columns[] = { 1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 31 };
+    static const int columns[] = { 1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 18, 23, 31 };
     uint64_t         random    = 4;
     for (int i = 0; i < N_WEIGHT_TYPES; ++i) {
         const struct weight_type * t = &weight_types[i];
