@@ -1,14 +1,11 @@
 """Single measurements of kernels, by kernels.c."""
 
 import json
-import re
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.c_program import FOLDER, compile_program, output_of
-from bench.timed_run import ProgramFailed
 from eoq_formats.types import ActivationType, WeightType
 
 PATCH = FOLDER.parent / "ggml_patch"
@@ -136,26 +133,7 @@ class KernelProgram:
         return Measurement(work, **{name: said[name] for name in names})
 
     def instructions_per_weight(self, work: Work) -> float:
-        """Executed in one call, by valgrind. Raises ProgramFailed, also where valgrind is missing."""
-        valgrind = shutil.which("valgrind")
-        if valgrind is None:
-            raise ProgramFailed("valgrind counts instructions, and is not installed (Debian: apt-get install valgrind)")
-        command = [valgrind, "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--toggle-collect={work.symbol}"]
-        try:
-            log = output_of([*command, "--log-fd=1", str(self.path), *work.arguments(0)])
-        except ProgramFailed as error:
-            if "SIGILL" in str(error):
-                raise ProgramFailed(
-                    f"valgrind does not know all instructions of {self.path.name}, such as AVX-512; "
-                    "name another target with --march, such as x86-64-v3"
-                ) from None
-            raise
-        return collected(log) / (work.rows * work.k)
-
-
-def collected(log: str) -> int:
-    """Instructions counted, from what callgrind prints at the end. Raises ProgramFailed."""
-    found = re.search(r"Collected\s*:\s*(\d+)", log)
-    if found is None or not int(found[1]):
-        raise ProgramFailed(f"valgrind counted no instructions:\n{log[-3000:]}")
-    return int(found[1])
+        """Executed in one call with a few rows. Raises ProgramFailed, also where the system forbids counting."""
+        few = replace(work, rows=FEWEST_ROWS, slices=1)
+        counted: int = json.loads(output_of([str(self.path), *few.arguments(0)]))["instructions"]
+        return counted / (few.rows * few.k)

@@ -5,7 +5,7 @@ around a buffer of four times the L3 cache; a plain sum of the same bytes, measu
 could reach at best. Only processor time counts, and the clock's rate is measured, so that cycles can be told.
 
 python -m bench.kernel_speed --march native x86-64-v3
-python -m bench.kernel_speed --march x86-64-v3 --kernels mul_mat --columns 1 --instructions
+python -m bench.kernel_speed --march native x86-64-v3 --kernels mul_mat --columns 1 --instructions
 """
 
 import argparse
@@ -110,7 +110,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--rows", type=int, help="rows of a call (default: as many as half of the L2 cache holds)")
     add("--rounds", type=int, default=3, help="default: 3")
     add("--milliseconds", type=int, default=50, help="least time of a measurement (default: 50)")
-    add("--instructions", action="store_true", help="count them with valgrind, which knows no AVX-512")
+    add("--instructions", action="store_true", help="count them too, by single steps (Linux)")
     add("--json", type=Path, metavar="OUT.json", help="file for all single results")
     options = parser.parse_args()
     if min(options.rounds, options.milliseconds, options.k, *options.columns) < 1 or (options.rows or 1) < 1:

@@ -280,7 +280,7 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
     }
 }
 
-EOQ_INLINE void eoq_store_sums(const eoq_row_sums * sums, float * values) {
+EOQ_INLINE void eoq_store_sums(eoq_row_sums * sums, float * values) {
     _mm256_storeu_ps(values, (*sums)[0]);
     _mm256_storeu_ps(values + 8, (*sums)[1]);
 }

@@ -226,7 +226,7 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
     }
 }
 
-EOQ_INLINE void eoq_store_sums(const eoq_row_sums * sums, float * values) {
+EOQ_INLINE void eoq_store_sums(eoq_row_sums * sums, float * values) {
     _mm512_storeu_ps(values, *sums);
 }
 

@@ -350,7 +350,7 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
     }
 }
 
-EOQ_INLINE void eoq_store_sums(const eoq_row_sums * sums, float * values) {
+EOQ_INLINE void eoq_store_sums(eoq_row_sums * sums, float * values) {
     for (int h = 0; h < EOQ_ROW_VECTORS; ++h) {
         vst1q_f32(values + 4 * h, (*sums)[h]);
     }
