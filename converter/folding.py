@@ -9,7 +9,7 @@ from gguf.quants import quantize
 from numpy.typing import NDArray
 
 from converter.fold_groups import FoldGroup, Producer
-from converter.statistics import Statistics
+from converter.statistics import DerivedStatistics, Statistics
 from converter.tensor_types import FLOAT_TYPES
 from converter.tensors import TensorInfo
 from converter.weights import Bytes, Floats, WeightReader
@@ -167,31 +167,15 @@ def _as_type(rows: Floats, kind: GGMLQuantizationType) -> Bytes:
     return np.ascontiguousarray(quantize(rows, kind)).view(np.uint8)
 
 
-class FoldedStatistics(Statistics):
-    """Moments of the inputs that the folded model has: each channel divided by its scale."""
+class FoldedStatistics(DerivedStatistics):
+    """Moments of the inputs that the folded model has: each channel divided by its scale.
+
+    Tensors of one input are folded together, so they still share it.
+    """
 
     def __init__(self, statistics: Statistics, folded: Folded) -> None:
-        self.statistics = statistics
+        super().__init__(statistics)
         self.folded = folded
-        self.path = statistics.path
-        self.fingerprint = statistics.fingerprint
-        self.tokens = statistics.tokens
-        self.description = statistics.description
-        self.notes = statistics.notes
-
-    @property
-    def tensor_names(self) -> Sequence[str]:
-        return self.statistics.tensor_names
-
-    def input_key(self, tensor_name: str) -> str:
-        """As before the fold: tensors of one input are folded together."""
-        return self.statistics.input_key(tensor_name)
-
-    def row_length(self, tensor_name: str) -> int:
-        return self.statistics.row_length(tensor_name)
-
-    def counts(self, tensor_name: str) -> NDArray[np.float64]:
-        return self.statistics.counts(tensor_name)
 
     def diagonal(self, tensor_name: str) -> NDArray[np.float64]:
         diagonal, scales = self.statistics.diagonal(tensor_name), self.folded.input_scales(tensor_name)

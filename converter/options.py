@@ -62,6 +62,8 @@ class ConversionOptions:
     """How statistics are taken where there are none; its thread count is that of the conversion."""
     damping: float = 0.02
     """Added to the moments' diagonal for error feedback, relative to its mean."""
+    shrinkage: float = 0.5
+    """Share of the correlations between inputs that is taken for an accident of the calibration text."""
     threads: int = field(default_factory=available_cores)
     allow_requantize: bool = False
     """Accept a source whose weights are quantised already."""
@@ -77,6 +79,8 @@ class ConversionOptions:
             raise OptionError(f"there is no rounding {self.rounding!r}; choose {' or '.join(ROUNDINGS)}")
         if not 0 < self.damping <= 1:
             raise OptionError(f"the damping must be above 0 and at most 1, not {self.damping}")
+        if not 0 <= self.shrinkage <= 1:
+            raise OptionError(f"the shrinkage must be at least 0 and at most 1, not {self.shrinkage}")
         if self.statistics and not self.is_calibrated:
             raise OptionError(
                 f"the statistics {self.statistics} would have no use without error feedback and AWQ; leave them out"
@@ -115,6 +119,7 @@ class ConversionOptions:
         chosen = [f"type={self.weights.name}"]
         if self.is_calibrated:
             chosen += [f"rounding={self.rounding}", f"awq={'on' if self.awq else 'off'}"]
+            chosen.append(f"shrinkage={self.shrinkage:g}")
         if self.rounding == "feedback":
             chosen.append(f"damping={self.damping:g}")
         if self.output:

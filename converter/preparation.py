@@ -67,12 +67,14 @@ def prepared(
         return
     # torch and transformers take seconds to load, which rounding to nearest does not need
     from converter.calibrated import statistics_of
+    from converter.statistics import ShrunkStatistics
     from converter.torch_settings import torch_settings
 
     with ExitStack() as stack:
         with clock.stage("calibrating"):
-            statistics = stack.enter_context(statistics_of(model, path, target, options, progress))
+            measured = stack.enter_context(statistics_of(model, path, target, options, progress))
         stack.enter_context(torch_settings(options.threads))
+        statistics = ShrunkStatistics(measured, options.shrinkage)
         yield _prepared(model, statistics, weights, nearest, plan, options, progress, clock)
 
 

@@ -54,6 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     how("--imatrix", metavar="FILE", type=Path, help="use llama.cpp's imatrix in place of a calibration; less precise")
     add_calibration_options(method)
     how("--damping", type=float, metavar="X", help="of error feedback, relative to the inputs' energy (default: 0.02)")
+    how("--shrinkage", type=float, metavar="X", help="share of the inputs' correlations not to rely on (default: 0.5)")
     add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
     add("--allow-requantize", action="store_true", help="accept a model that is quantised already")
     add("--llama-dir", type=Path, metavar="DIR", help="llama.cpp tree to convert Hugging Face folders with")
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
         allow_requantize=arguments.allow_requantize,
         llama_dir=arguments.llama_dir,
         work_dir=arguments.work_dir,
-        **given(threads=arguments.threads, damping=arguments.damping),
+        **given(threads=arguments.threads, damping=arguments.damping, shrinkage=arguments.shrinkage),
     )
     if arguments.quiet:
         convert(arguments.model, arguments.output, options, Progress())

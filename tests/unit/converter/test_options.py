@@ -54,14 +54,20 @@ def test_what_is_recorded_is_what_decides_the_bytes() -> None:
         type="EOQ3", output_type="Q8_0", tensor_types=("ffn=EOQ5", "x=f16"), threads=7, rounding="nearest", awq=False
     )
     assert rtn.recorded() == ["type=eoq3", "output-type=q8_0", "tensor-type=ffn=eoq5", "tensor-type=x=f16"]
-    assert ConversionOptions(allow_requantize=True, damping=0.1).recorded() == [
+    assert ConversionOptions(allow_requantize=True, damping=0.1, shrinkage=0.25).recorded() == [
         "type=eoq4",
         "rounding=feedback",
         "awq=on",
+        "shrinkage=0.25",
         "damping=0.1",
         "allow-requantize",
     ]
-    assert ConversionOptions(rounding="nearest").recorded() == ["type=eoq4", "rounding=nearest", "awq=on"]
+    assert ConversionOptions(rounding="nearest").recorded() == [
+        "type=eoq4",
+        "rounding=nearest",
+        "awq=on",
+        "shrinkage=0.5",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -69,6 +75,8 @@ def test_what_is_recorded_is_what_decides_the_bytes() -> None:
     [
         ({"rounding": "up"}, "no rounding 'up'; choose feedback or nearest"),
         ({"damping": 0}, "damping must be above 0"),
+        ({"shrinkage": 1.5}, "shrinkage must be at least 0 and at most 1, not 1.5"),
+        ({"shrinkage": -0.1}, "shrinkage must be at least 0"),
         ({"rounding": "nearest", "awq": False, "statistics": Path("s")}, "the statistics s would have no use"),
     ],
 )

@@ -1,0 +1,49 @@
+"""Moments shrunk towards their diagonal."""
+
+import numpy as np
+import pytest
+
+from converter.statistics import ShrunkStatistics
+from tests.unit.converter.memory_model import MemoryStatistics
+
+RNG = np.random.default_rng(20)
+INPUTS = {"up": RNG.normal(size=(30, 8)), "experts": [RNG.normal(size=(40, 4)), RNG.normal(size=(20, 4))]}
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
+def test_part_of_the_correlations_goes(shrinkage: float) -> None:
+    measured = MemoryStatistics(INPUTS)
+    shrunk = ShrunkStatistics(measured, shrinkage)
+    for name, expert in (("up", 0), ("experts", 1)):
+        before = measured.moments(name, expert)
+        assert before is not None
+        expected = (1 - shrinkage) * before + shrinkage * np.diag(np.diag(before))
+        assert shrunk.moments(name, expert) == pytest.approx(expected, rel=1e-6)
+        assert np.array_equal(np.diag(shrunk.moments(name, expert)), np.diag(before))
+        # an array of its own each time
+        assert np.array_equal(measured.moments(name, expert), before)
+
+
+def test_pooled_moments_as_well() -> None:
+    measured = MemoryStatistics(INPUTS)
+    pooled = measured.pooled_moments("experts", 0)
+    shrunk = ShrunkStatistics(measured, 0.25).pooled_moments("experts", 0)
+    assert shrunk == pytest.approx(0.75 * pooled + 0.25 * np.diag(np.diag(pooled)), rel=1e-6)
+
+
+def test_all_else_is_said_as_before() -> None:
+    measured = MemoryStatistics(INPUTS, diagonal_only=True)
+    shrunk = ShrunkStatistics(measured, 0.5)
+    assert shrunk.moments("up") is None
+    assert np.array_equal(shrunk.pooled_moments("experts", 0), measured.pooled_moments("experts", 0))
+    for name in measured.tensor_names:
+        assert np.array_equal(shrunk.diagonal(name), measured.diagonal(name))
+        assert np.array_equal(shrunk.counts(name), measured.counts(name))
+        assert shrunk.row_length(name) == measured.row_length(name)
+        assert shrunk.input_key(name) == measured.input_key(name)
+    assert shrunk.tensor_names == measured.tensor_names
+    assert (shrunk.tokens, shrunk.description, shrunk.has_moments) == (
+        measured.tokens,
+        measured.description,
+        measured.has_moments,
+    )
