@@ -68,17 +68,18 @@ EOQ_INLINE int32_t eoq_activation_sum_times(const uint8_t * block, int32_t facto
     return (int32_t) (s * (uint32_t) factor);
 }
 
-// weight of a level of 1 in a block of weights, before the transform
-EOQ_INLINE float eoq_unit(const uint8_t * block) {
-    uint16_t d;
-    memcpy(&d, block, sizeof(d));
+// scale of a block of weights; a level is worth EOQ_LEVEL_UNIT times that, before the transform
+EOQ_INLINE float eoq_scale(const uint8_t * block) {
 #if defined(__F16C__)
-    return _cvtsh_ss(d) * EOQ_LEVEL_UNIT;
+    // with three more values, which are codes: converting them is cheaper than keeping them out
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_loadl_epi64((const __m128i *) block)));
 #elif defined(EOQ_NEON)
     __fp16 half;
-    memcpy(&half, &d, sizeof(half));
-    return (float) half * EOQ_LEVEL_UNIT;
+    memcpy(&half, block, sizeof(half));
+    return (float) half;
 #else
-    return eoq_scale_to_float(d) * EOQ_LEVEL_UNIT;
+    uint16_t d;
+    memcpy(&d, block, sizeof(d));
+    return eoq_scale_to_float(d);
 #endif
 }

@@ -1,7 +1,7 @@
 // Matrix products of the EOQ types with AVX2.
 //
-// Bytes of levels times bytes of activations exceed 16 bits when two products are added, whatever their signs. One row
-// by one column multiplies magnitudes of levels (unsigned) with activations that took on the levels' signs: then the
+// vpmaddubsw multiplies unsigned bytes with signed ones and adds two products in 16 bits, which a level plus 128 would
+// exceed. With few columns, magnitudes of one factor are multiplied with the other one that took on its signs: then the
 // sum of two is at most 2 * 127 * 127. For many columns, levels are decoded to 16 bits once.
 
 #include "eoq-kernel.h"
@@ -28,8 +28,8 @@ enum { EOQ2_UNIT = 8 };
 
 typedef struct {
     __m256i magnitude;
-    __m256i sign;  // anything with the sign of the level
-} eoq_levels;
+    __m256i sign;  // -1 or 1
+} eoq_signed_magnitudes;
 
 EOQ_INLINE eoq_tables eoq_load_tables(const int8_t * levels, int bits) {
     int8_t    table[32];
@@ -75,28 +75,61 @@ EOQ_INLINE __m256i eoq_low_bits(const uint8_t * qs, int g, int bits, int width) 
     return _mm256_set_m128i(_mm_srli_epi16(bytes, 4 * g + 2), _mm_srli_epi16(bytes, 4 * g));
 }
 
-// levels of codes 32 * g to 32 * g + 31
-EOQ_INLINE eoq_levels eoq_decode(const uint8_t * qs, int g, int bits, int width, const eoq_tables * t) {
-    const int       low_bits = eoq_low_plane_bits(bits);
-    const uint8_t * planes   = qs + low_bits * width / 8 + 4 * g;
-    const __m256i   low      = eoq_low_bits(qs, g, bits, width);
+// levels of codes 32 * g to 32 * g + 31, 2 and 4 bits
+EOQ_INLINE __m256i eoq_look_up(const uint8_t * qs, int g, int bits, int width, const eoq_tables * t) {
+    const __m256i mask = _mm256_set1_epi8((char) ((1 << bits) - 1));
+    return _mm256_shuffle_epi8(t->low, _mm256_and_si256(eoq_low_bits(qs, g, bits, width), mask));
+}
 
-    const __m256i mask = _mm256_set1_epi8((char) ((1 << low_bits) - 1));
-    if (bits == low_bits) {
-        const __m256i    level  = _mm256_shuffle_epi8(t->low, _mm256_and_si256(low, mask));
-        const eoq_levels levels = { _mm256_abs_epi8(level), level };
-        return levels;
-    }
-    const __m256i negative  = eoq_zero_bits(planes + (bits - low_bits - 1) * width / 8);  // 0xFF where it is
-    const __m256i index     = _mm256_and_si256(_mm256_xor_si256(low, negative), mask);
-    __m256i       magnitude = _mm256_shuffle_epi8(t->low, index);
+// the same in two parts, 3, 5 and 6 bits
+EOQ_INLINE eoq_signed_magnitudes
+eoq_look_up_magnitudes(const uint8_t * qs, int g, int bits, int width, const eoq_tables * t) {
+    const int       low_bits  = eoq_low_plane_bits(bits);
+    const uint8_t * planes    = qs + low_bits * width / 8 + 4 * g;
+    const __m256i   low       = eoq_low_bits(qs, g, bits, width);
+    const __m256i   mask      = _mm256_set1_epi8((char) ((1 << low_bits) - 1));
+    const __m256i   negative  = eoq_zero_bits(planes + (bits - low_bits - 1) * width / 8);  // 0xFF where it is
+    const __m256i   index     = _mm256_and_si256(_mm256_xor_si256(low, negative), mask);
+    __m256i         magnitude = _mm256_shuffle_epi8(t->low, index);
     if (bits == 6) {
         // the fifth bit of the magnitude's number is the code's, complemented in the negative half
         const __m256i lower = _mm256_xor_si256(eoq_zero_bits(planes), negative);
         magnitude           = _mm256_blendv_epi8(_mm256_shuffle_epi8(t->high, index), magnitude, lower);
     }
-    const eoq_levels levels = { magnitude, _mm256_or_si256(negative, _mm256_set1_epi8(1)) };
-    return levels;
+    const eoq_signed_magnitudes found = { magnitude, _mm256_or_si256(negative, _mm256_set1_epi8(1)) };
+    return found;
+}
+
+EOQ_INLINE __m256i eoq_levels(const uint8_t * qs, int g, int bits, int width, const eoq_tables * t) {
+    if (bits == eoq_low_plane_bits(bits)) {
+        return eoq_look_up(qs, g, bits, width, t);
+    }
+    const eoq_signed_magnitudes found = eoq_look_up_magnitudes(qs, g, bits, width, t);
+    return _mm256_sign_epi8(found.magnitude, found.sign);
+}
+
+// sums of two products each, 16 bits, of 32 levels with 32 activations of each column
+EOQ_INLINE void eoq_dot_32(const uint8_t *         qs,
+                           int                     g,
+                           const uint8_t * const * activations,
+                           int                     n_columns,
+                           int                     bits,
+                           int                     width,
+                           const eoq_tables *      t,
+                           __m256i *               sums) {
+    if (bits == 4) {
+        const __m256i levels = eoq_look_up(qs, g, bits, width, t);
+        for (int c = 0; c < n_columns; ++c) {
+            const __m256i q = _mm256_loadu_si256((const __m256i *) (activations[c] + 32 * g));
+            sums[c]         = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(levels, q));
+        }
+    } else {
+        const eoq_signed_magnitudes found = eoq_look_up_magnitudes(qs, g, bits, width, t);
+        for (int c = 0; c < n_columns; ++c) {
+            const __m256i q = _mm256_loadu_si256((const __m256i *) (activations[c] + 32 * g));
+            sums[c]         = _mm256_maddubs_epi16(found.magnitude, _mm256_sign_epi8(q, found.sign));
+        }
+    }
 }
 
 // a block by a block of activations; the sum of its elements is the product of levels and activations
@@ -142,27 +175,27 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
     }
     for (int64_t ib = 0; ib < k / width; ++ib) {
         const uint8_t * block = row + ib * block_bytes;
-        const float     unit  = eoq_unit(block);
+        const float     scale = eoq_scale(block);
         eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
-        __m256i dot[EOQ_FEW_COLUMNS];
+        const uint8_t * activations[EOQ_FEW_COLUMNS];
+        __m256i         dot[EOQ_FEW_COLUMNS];
         for (int c = 0; c < n_columns; ++c) {
-            dot[c] = _mm256_setzero_si256();
+            activations[c] = columns[c] + ib * activation_bytes + EOQ_ACTIVATION_HEADER;
+            dot[c]         = _mm256_setzero_si256();
         }
         for (int g = 0; g < width / 32 && bits > 2; ++g) {
-            const eoq_levels decoded = eoq_decode(block + 2, g, bits, width, tables);
+            __m256i pairs[EOQ_FEW_COLUMNS];
+            eoq_dot_32(block + 2, g, activations, n_columns, bits, width, tables, pairs);
             for (int c = 0; c < n_columns; ++c) {
-                const uint8_t * qs = columns[c] + ib * activation_bytes + EOQ_ACTIVATION_HEADER + 32 * g;
-                const __m256i   q  = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *) qs), decoded.sign);
-                const __m256i   p  = _mm256_madd_epi16(_mm256_maddubs_epi16(decoded.magnitude, q), ones);
-                dot[c]             = _mm256_add_epi32(dot[c], p);
+                dot[c] = _mm256_add_epi32(dot[c], _mm256_madd_epi16(pairs[c], ones));
             }
         }
         for (int c = 0; c < n_columns && bits == 2; ++c) {
             dot[c] = eoq_dot_2_bits(block + 2, columns[c] + ib * activation_bytes, width, tables);
         }
         for (int c = 0; c < n_columns; ++c) {
-            const float scale = unit * eoq_activation_scale(columns[c] + ib * activation_bytes);
-            sums[c] = _mm256_add_ps(sums[c], _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_cvtepi32_ps(dot[c])));
+            const float d = scale * eoq_activation_scale(columns[c] + ib * activation_bytes);
+            sums[c]       = _mm256_add_ps(sums[c], _mm256_mul_ps(_mm256_set1_ps(d), _mm256_cvtepi32_ps(dot[c])));
         }
     }
     for (int c = 0; c < n_columns; ++c) {
@@ -182,7 +215,7 @@ enum {
 // one block of 16 rows: element [i][h] holds levels 2 * i and 2 * i + 1 of rows 8 * h to 8 * h + 7
 typedef struct {
     __m256i levels[QK_EOQ / 2][2];
-    __m256  units[2];
+    __m256  scales[2];
 } eoq_tile;
 
 typedef __m256 eoq_row_sums[2];
@@ -213,18 +246,17 @@ EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
                                 const eoq_tables *      tables,
                                 eoq_tile *              tile) {
     for (int h = 0; h < 2; ++h) {
-        float units[8];
+        float scales[8];
         for (int r = 0; r < 8; ++r) {
-            units[r] = eoq_unit(rows[8 * h + r] + offset);
+            scales[r] = eoq_scale(rows[8 * h + r] + offset);
         }
-        tile->units[h] = _mm256_loadu_ps(units);
+        tile->scales[h] = _mm256_loadu_ps(scales);
         for (int g = 0; g < width / 32; ++g) {
             __m128i pairs[2][8];
             for (int r = 0; r < 8; ++r) {
-                const eoq_levels levels = eoq_decode(rows[8 * h + r] + offset + 2, g, bits, width, tables);
-                const __m256i    bytes  = _mm256_sign_epi8(levels.magnitude, levels.sign);
-                pairs[0][r]             = _mm256_castsi256_si128(bytes);
-                pairs[1][r]             = _mm256_extracti128_si256(bytes, 1);
+                const __m256i levels = eoq_levels(rows[8 * h + r] + offset + 2, g, bits, width, tables);
+                pairs[0][r]          = _mm256_castsi256_si128(levels);
+                pairs[1][r]          = _mm256_extracti128_si256(levels, 1);
             }
             for (int part = 0; part < 2; ++part) {
                 __m128i columns[8];
@@ -274,7 +306,7 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
     for (int c = 0; c < n_columns; ++c) {
         const __m256 d = _mm256_set1_ps(eoq_activation_scale(columns[c] + offset));
         for (int h = 0; h < 2; ++h) {
-            const __m256 scale = _mm256_mul_ps(tile->units[h], d);
+            const __m256 scale = _mm256_mul_ps(tile->scales[h], d);
             sums[c][h]         = _mm256_add_ps(sums[c][h], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dot[c][h])));
         }
     }

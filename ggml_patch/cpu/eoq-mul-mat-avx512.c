@@ -115,7 +115,7 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
     }
     for (int64_t ib = 0; ib < k / width; ++ib) {
         const uint8_t * block = row + ib * block_bytes;
-        const float     unit  = eoq_unit(block);
+        const float     scale = eoq_scale(block);
         eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
         __m512i levels[2];
         for (int half = 0; half < width / 64; ++half) {
@@ -128,8 +128,8 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
                 const __m512i q = _mm512_loadu_si512(y + EOQ_ACTIVATION_HEADER + 64 * half);
                 dot             = _mm512_dpbusd_epi32(dot, levels[half], q);
             }
-            const __m512 scale = _mm512_set1_ps(unit * eoq_activation_scale(y));
-            sums[c]            = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot), sums[c]);
+            const __m512 d = _mm512_set1_ps(scale * eoq_activation_scale(y));
+            sums[c]        = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(dot), sums[c]);
         }
     }
     for (int c = 0; c < n_columns; ++c) {
@@ -149,7 +149,7 @@ enum {
 // one block of 16 rows: element [i][r] holds levels 4 * i to 4 * i + 3 of row r, plus 128
 typedef struct {
     __m512i levels[QK_EOQ / 4];
-    __m512  units;
+    __m512  scales;
 } eoq_tile;
 
 typedef __m512 eoq_row_sums;
@@ -186,7 +186,7 @@ EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
                                 int                     width,
                                 const eoq_tables *      tables,
                                 eoq_tile *              tile) {
-    float units[EOQ_TILE_ROWS];
+    float scales[EOQ_TILE_ROWS];
     for (int half = 0; half < width / 64; ++half) {
         __m512i levels[EOQ_TILE_ROWS];
         for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
@@ -195,9 +195,9 @@ EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
         eoq_transpose(levels, tile->levels + 16 * half);
     }
     for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
-        units[r] = eoq_unit(rows[r] + offset);
+        scales[r] = eoq_scale(rows[r] + offset);
     }
-    tile->units = _mm512_loadu_ps(units);
+    tile->scales = _mm512_loadu_ps(scales);
 }
 
 // sums[c][r] += row r of the tile * block of column c
@@ -221,7 +221,7 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
         }
     }
     for (int c = 0; c < n_columns; ++c) {
-        const __m512 scale = _mm512_mul_ps(tile->units, _mm512_set1_ps(eoq_activation_scale(y[c])));
+        const __m512 scale = _mm512_mul_ps(tile->scales, _mm512_set1_ps(eoq_activation_scale(y[c])));
         sums[c]            = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot[c]), sums[c]);
     }
 }

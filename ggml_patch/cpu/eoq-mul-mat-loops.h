@@ -8,8 +8,8 @@
 //   eoq_tables        levels in registers, by eoq_load_tables
 //   eoq_row_sums      a float sum for each of EOQ_TILE_ROWS rows: an array or struct of vectors, all zero where its bytes are
 //   eoq_tile          a block of EOQ_TILE_ROWS rows, decoded by eoq_decode_tile
-//   eoq_dot_row       one row by few columns
-//   eoq_add_tile      sums of a tile's rows += the tile by a block of each column
+//   eoq_dot_row       one row by few columns, in units of EOQ_LEVEL_UNIT
+//   eoq_add_tile      sums of a tile's rows += the tile by a block of each column, in the same units
 //   eoq_store_sums    sums of a tile's rows to floats
 //
 // Everything is inlined with literal bits, width and numbers of columns.
@@ -33,7 +33,7 @@ EOQ_INLINE void eoq_few_columns(int64_t                 k,
         float products[EOQ_FEW_COLUMNS];
         eoq_dot_row(k, weights + r * row_bytes, columns, products, n_columns, bits, width, &tables);
         for (int c = 0; c < n_columns; ++c) {
-            out[c][r] = products[c];
+            out[c][r] = products[c] * EOQ_LEVEL_UNIT;
         }
     }
 }
@@ -86,6 +86,9 @@ EOQ_INLINE void eoq_many_columns(int64_t                 k,
         for (int c = 0; c < n_columns; ++c) {
             float values[EOQ_TILE_ROWS];
             eoq_store_sums(sums + c, values);
+            for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
+                values[r] *= EOQ_LEVEL_UNIT;
+            }
             memcpy(out[c] + row, values, in_tile * sizeof(float));
         }
     }

@@ -125,7 +125,7 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
     }
     for (int64_t ib = 0; ib < k / width; ++ib) {
         const uint8_t * block = row + ib * block_bytes;
-        const float     unit  = eoq_unit(block);
+        const float     scale = eoq_scale(block);
         eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
         int8x16_t levels[EOQ_GROUPS];
         eoq_decode(block + 2, bits, width, tables, levels);
@@ -136,7 +136,7 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
             for (int g = 0; g < width / 16; ++g) {
                 dot = eoq_dot(dot, levels[g], eoq_load_activations(y, g));
             }
-            sums[c] = vfmaq_n_f32(sums[c], vcvtq_f32_s32(dot), unit * eoq_activation_scale(y));
+            sums[c] = vfmaq_n_f32(sums[c], vcvtq_f32_s32(dot), scale * eoq_activation_scale(y));
         }
     }
     for (int c = 0; c < n_columns; ++c) {
@@ -161,7 +161,7 @@ enum {
 // - else:  [r] holds those of row r.
 typedef struct {
     int8x16_t   levels[EOQ_GROUPS][EOQ_TILE_ROWS];
-    float32x4_t units[EOQ_ROW_VECTORS];
+    float32x4_t scales[EOQ_ROW_VECTORS];
 } eoq_tile;
 
 typedef float32x4_t eoq_row_sums[EOQ_ROW_VECTORS];
@@ -312,12 +312,12 @@ EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
                                 int                     width,
                                 const eoq_tables *      tables,
                                 eoq_tile *              tile) {
-    float units[EOQ_TILE_ROWS];
+    float scales[EOQ_TILE_ROWS];
     for (int row = 0; row < EOQ_TILE_ROWS; row += EOQ_ROWS_TOGETHER) {
         int8x16_t levels[EOQ_ROWS_TOGETHER][EOQ_GROUPS];
         for (int r = 0; r < EOQ_ROWS_TOGETHER; ++r) {
             const uint8_t * block = rows[row + r] + offset;
-            units[row + r]        = eoq_unit(block);
+            scales[row + r]       = eoq_scale(block);
             eoq_decode(block + 2, bits, width, tables, levels[r]);
         }
         for (int g = 0; g < width / 16; ++g) {
@@ -325,7 +325,7 @@ EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
         }
     }
     for (int h = 0; h < EOQ_ROW_VECTORS; ++h) {
-        tile->units[h] = vld1q_f32(units + 4 * h);
+        tile->scales[h] = vld1q_f32(scales + 4 * h);
     }
 }
 
@@ -345,7 +345,7 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
     for (int c = 0; c < n_columns; ++c) {
         const float d = eoq_activation_scale(y[c]);
         for (int h = 0; h < EOQ_ROW_VECTORS; ++h) {
-            sums[c][h] = vfmaq_f32(sums[c][h], vmulq_n_f32(tile->units[h], d), vcvtq_f32_s32(dot[c][h]));
+            sums[c][h] = vfmaq_f32(sums[c][h], vmulq_n_f32(tile->scales[h], d), vcvtq_f32_s32(dot[c][h]));
         }
     }
 }
