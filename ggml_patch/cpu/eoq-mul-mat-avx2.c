@@ -108,49 +108,65 @@ EOQ_INLINE __m256i eoq_levels(const uint8_t * qs, int g, int bits, int width, co
     return _mm256_sign_epi8(found.magnitude, found.sign);
 }
 
-// sums of two products each, 16 bits, of 32 levels with 32 activations of each column
-EOQ_INLINE void eoq_dot_32(const uint8_t *         qs,
-                           int                     g,
-                           const uint8_t * const * activations,
-                           int                     n_columns,
-                           int                     bits,
-                           int                     width,
-                           const eoq_tables *      t,
-                           __m256i *               sums) {
-    if (bits == 4) {
-        const __m256i levels = eoq_look_up(qs, g, bits, width, t);
-        for (int c = 0; c < n_columns; ++c) {
-            const __m256i q = _mm256_loadu_si256((const __m256i *) (activations[c] + 32 * g));
-            sums[c]         = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(levels, q));
-        }
-    } else {
-        const eoq_signed_magnitudes found = eoq_look_up_magnitudes(qs, g, bits, width, t);
-        for (int c = 0; c < n_columns; ++c) {
-            const __m256i q = _mm256_loadu_si256((const __m256i *) (activations[c] + 32 * g));
-            sums[c]         = _mm256_maddubs_epi16(found.magnitude, _mm256_sign_epi8(q, found.sign));
-        }
-    }
-}
-
-// a block by a block of activations; the sum of its elements is the product of levels and activations
-EOQ_INLINE __m256i eoq_dot_2_bits(const uint8_t * qs, const uint8_t * y, int width, const eoq_tables * t) {
-    __m256i sums = _mm256_setzero_si256();
-    for (int g = 0; g < width / 32; ++g) {
-        const __m256i index = _mm256_and_si256(eoq_low_bits(qs, g, 2, width), _mm256_set1_epi8(3));
-        const __m256i q     = _mm256_loadu_si256((const __m256i *) (y + EOQ_ACTIVATION_HEADER + 32 * g));
-        // at most 4 * 2 * 20 * 127 in a block
-        sums                = _mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_shuffle_epi8(t->small, index), q));
-    }
-    const __m256i dot   = _mm256_madd_epi16(sums, _mm256_set1_epi16(EOQ2_UNIT));
-    const __m128i shift = _mm_cvtsi32_si128(eoq_activation_sum_times(y, t->lowest));
-    return _mm256_add_epi32(dot, _mm256_zextsi128_si256(shift));
-}
-
 //
 // few columns: row by row
 //
 
-enum { EOQ_FEW_COLUMNS = 4 };
+enum { EOQ_STREAMS = 2, EOQ_FEW_COLUMNS = 4 };
+
+EOQ_INLINE __m256i eoq_load_activations(const uint8_t * block, int g) {
+    return _mm256_loadu_si256((const __m256i *) (block + EOQ_ACTIVATION_HEADER + 32 * g));
+}
+
+// integer products of a block of each of several rows with a block y[c] of each of several columns, in eight parts
+EOQ_INLINE void eoq_dot_blocks(const uint8_t * const * qs,
+                               int                     n_rows,
+                               const uint8_t * const * y,
+                               int                     n_columns,
+                               int                     bits,
+                               int                     width,
+                               const eoq_tables *      t,
+                               __m256i (*dot)[EOQ_FEW_COLUMNS]) {
+    for (int s = 0; s < n_rows; ++s) {
+        for (int c = 0; c < n_columns; ++c) {
+            dot[s][c] = _mm256_setzero_si256();
+        }
+    }
+    for (int g = 0; g < width / 32; ++g) {
+        for (int s = 0; s < n_rows; ++s) {
+            if (bits == 2) {
+                const __m256i index  = _mm256_and_si256(eoq_low_bits(qs[s], g, 2, width), _mm256_set1_epi8(3));
+                const __m256i levels = _mm256_shuffle_epi8(t->small, index);
+                for (int c = 0; c < n_columns; ++c) {
+                    // at most 4 * 2 * 20 * 127 in a block
+                    const __m256i pairs = _mm256_maddubs_epi16(levels, eoq_load_activations(y[c], g));
+                    dot[s][c]           = _mm256_add_epi16(dot[s][c], pairs);
+                }
+            } else if (bits == 4) {
+                const __m256i levels = eoq_look_up(qs[s], g, bits, width, t);
+                for (int c = 0; c < n_columns; ++c) {
+                    const __m256i q     = eoq_load_activations(y[c], g);
+                    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(levels, q));
+                    dot[s][c]           = _mm256_add_epi32(dot[s][c], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+                }
+            } else {
+                const eoq_signed_magnitudes found = eoq_look_up_magnitudes(qs[s], g, bits, width, t);
+                for (int c = 0; c < n_columns; ++c) {
+                    const __m256i q     = _mm256_sign_epi8(eoq_load_activations(y[c], g), found.sign);
+                    const __m256i pairs = _mm256_maddubs_epi16(found.magnitude, q);
+                    dot[s][c]           = _mm256_add_epi32(dot[s][c], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+                }
+            }
+        }
+    }
+    for (int s = 0; s < n_rows && bits == 2; ++s) {
+        for (int c = 0; c < n_columns; ++c) {
+            const __m128i lowest = _mm_cvtsi32_si128(eoq_activation_sum_times(y[c], t->lowest));
+            const __m256i levels = _mm256_madd_epi16(dot[s][c], _mm256_set1_epi16(EOQ2_UNIT));
+            dot[s][c]            = _mm256_add_epi32(levels, _mm256_zextsi128_si256(lowest));
+        }
+    }
+}
 
 EOQ_INLINE float eoq_horizontal_sum(__m256 x) {
     __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -158,48 +174,52 @@ EOQ_INLINE float eoq_horizontal_sum(__m256 x) {
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
 
-EOQ_INLINE void eoq_dot_row(int64_t                 k,
-                            const uint8_t *         row,
-                            const uint8_t * const * columns,
-                            float *                 products,
-                            int                     n_columns,
-                            int                     bits,
-                            int                     width,
-                            const eoq_tables *      tables) {
-    const size_t  block_bytes      = 2 + bits * width / 8;
-    const size_t  activation_bytes = EOQ_ACTIVATION_HEADER + width;
-    const __m256i ones             = _mm256_set1_epi16(1);
-    __m256        sums[EOQ_FEW_COLUMNS];
-    for (int c = 0; c < n_columns; ++c) {
-        sums[c] = _mm256_setzero_ps();
+// products[s][c]: the row `s * stride` bytes after the first by column c
+EOQ_INLINE void eoq_dot_rows(int64_t                 k,
+                             const uint8_t *         row,
+                             size_t                  stride,
+                             int                     n_rows,
+                             const uint8_t * const * columns,
+                             float (*products)[EOQ_FEW_COLUMNS],
+                             int                n_columns,
+                             int                bits,
+                             int                width,
+                             const eoq_tables * tables) {
+    const size_t block_bytes      = 2 + bits * width / 8;
+    const size_t activation_bytes = EOQ_ACTIVATION_HEADER + width;
+    __m256       sums[EOQ_STREAMS][EOQ_FEW_COLUMNS];
+    for (int s = 0; s < n_rows; ++s) {
+        for (int c = 0; c < n_columns; ++c) {
+            sums[s][c] = _mm256_setzero_ps();
+        }
     }
     for (int64_t ib = 0; ib < k / width; ++ib) {
-        const uint8_t * block = row + ib * block_bytes;
-        const float     scale = eoq_scale(block);
-        eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
-        const uint8_t * activations[EOQ_FEW_COLUMNS];
-        __m256i         dot[EOQ_FEW_COLUMNS];
+        const uint8_t * qs[EOQ_STREAMS];
+        const uint8_t * y[EOQ_FEW_COLUMNS];
+        float           scales[EOQ_STREAMS];
+        __m256i         dot[EOQ_STREAMS][EOQ_FEW_COLUMNS];
         for (int c = 0; c < n_columns; ++c) {
-            activations[c] = columns[c] + ib * activation_bytes + EOQ_ACTIVATION_HEADER;
-            dot[c]         = _mm256_setzero_si256();
+            y[c] = columns[c] + ib * activation_bytes;
         }
-        for (int g = 0; g < width / 32 && bits > 2; ++g) {
-            __m256i pairs[EOQ_FEW_COLUMNS];
-            eoq_dot_32(block + 2, g, activations, n_columns, bits, width, tables, pairs);
+        for (int s = 0; s < n_rows; ++s) {
+            const uint8_t * block = row + s * stride + ib * block_bytes;
+            eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
+            scales[s] = eoq_scale(block);
+            qs[s]     = block + 2;
+        }
+        eoq_dot_blocks(qs, n_rows, y, n_columns, bits, width, tables, dot);
+        for (int s = 0; s < n_rows; ++s) {
             for (int c = 0; c < n_columns; ++c) {
-                dot[c] = _mm256_add_epi32(dot[c], _mm256_madd_epi16(pairs[c], ones));
+                const __m256 d       = _mm256_set1_ps(scales[s] * eoq_activation_scale(y[c]));
+                const __m256 product = _mm256_mul_ps(d, _mm256_cvtepi32_ps(dot[s][c]));
+                sums[s][c]           = _mm256_add_ps(sums[s][c], product);
             }
         }
-        for (int c = 0; c < n_columns && bits == 2; ++c) {
-            dot[c] = eoq_dot_2_bits(block + 2, columns[c] + ib * activation_bytes, width, tables);
-        }
-        for (int c = 0; c < n_columns; ++c) {
-            const float d = scale * eoq_activation_scale(columns[c] + ib * activation_bytes);
-            sums[c]       = _mm256_add_ps(sums[c], _mm256_mul_ps(_mm256_set1_ps(d), _mm256_cvtepi32_ps(dot[c])));
-        }
     }
-    for (int c = 0; c < n_columns; ++c) {
-        products[c] = eoq_horizontal_sum(sums[c]);
+    for (int s = 0; s < n_rows; ++s) {
+        for (int c = 0; c < n_columns; ++c) {
+            products[s][c] = eoq_horizontal_sum(sums[s][c]);
+        }
     }
 }
 

@@ -97,43 +97,59 @@ EOQ_INLINE __m512i eoq_levels(const uint8_t * qs, int half, int bits, int width,
 // few columns: row by row
 //
 
-enum { EOQ_FEW_COLUMNS = 4 };
+enum { EOQ_STREAMS = 2, EOQ_FEW_COLUMNS = 4 };
 
-EOQ_INLINE void eoq_dot_row(int64_t                 k,
-                            const uint8_t *         row,
-                            const uint8_t * const * columns,
-                            float *                 products,
-                            int                     n_columns,
-                            int                     bits,
-                            int                     width,
-                            const eoq_tables *      tables) {
+// products[s][c]: the row `s * stride` bytes after the first by column c
+EOQ_INLINE void eoq_dot_rows(int64_t                 k,
+                             const uint8_t *         row,
+                             size_t                  stride,
+                             int                     n_rows,
+                             const uint8_t * const * columns,
+                             float (*products)[EOQ_FEW_COLUMNS],
+                             int                n_columns,
+                             int                bits,
+                             int                width,
+                             const eoq_tables * tables) {
     const size_t block_bytes      = 2 + bits * width / 8;
     const size_t activation_bytes = EOQ_ACTIVATION_HEADER + width;
-    __m512       sums[EOQ_FEW_COLUMNS];
-    for (int c = 0; c < n_columns; ++c) {
-        sums[c] = _mm512_setzero_ps();
+    __m512       sums[EOQ_STREAMS][EOQ_FEW_COLUMNS];
+    for (int s = 0; s < n_rows; ++s) {
+        for (int c = 0; c < n_columns; ++c) {
+            sums[s][c] = _mm512_setzero_ps();
+        }
     }
     for (int64_t ib = 0; ib < k / width; ++ib) {
-        const uint8_t * block = row + ib * block_bytes;
-        const float     scale = eoq_scale(block);
-        eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
-        __m512i levels[2];
-        for (int half = 0; half < width / 64; ++half) {
-            levels[half] = eoq_levels(block + 2, half, bits, width, tables);
+        float   scales[EOQ_STREAMS];
+        __m512i levels[EOQ_STREAMS][2];
+        for (int s = 0; s < n_rows; ++s) {
+            const uint8_t * block = row + s * stride + ib * block_bytes;
+            eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
+            scales[s] = eoq_scale(block);
+            for (int half = 0; half < width / 64; ++half) {
+                levels[s][half] = eoq_levels(block + 2, half, bits, width, tables);
+            }
         }
         for (int c = 0; c < n_columns; ++c) {
-            const uint8_t * y   = columns[c] + ib * activation_bytes;
-            __m512i         dot = _mm512_zextsi128_si512(_mm_cvtsi32_si128(eoq_activation_sum_times(y, -128)));
+            const uint8_t * y     = columns[c] + ib * activation_bytes;
+            const __m512i   start = _mm512_zextsi128_si512(_mm_cvtsi32_si128(eoq_activation_sum_times(y, -128)));
+            __m512i         q[2];
             for (int half = 0; half < width / 64; ++half) {
-                const __m512i q = _mm512_loadu_si512(y + EOQ_ACTIVATION_HEADER + 64 * half);
-                dot             = _mm512_dpbusd_epi32(dot, levels[half], q);
+                q[half] = _mm512_loadu_si512(y + EOQ_ACTIVATION_HEADER + 64 * half);
             }
-            const __m512 d = _mm512_set1_ps(scale * eoq_activation_scale(y));
-            sums[c]        = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(dot), sums[c]);
+            for (int s = 0; s < n_rows; ++s) {
+                __m512i dot = start;
+                for (int half = 0; half < width / 64; ++half) {
+                    dot = _mm512_dpbusd_epi32(dot, levels[s][half], q[half]);
+                }
+                const __m512 d = _mm512_set1_ps(scales[s] * eoq_activation_scale(y));
+                sums[s][c]     = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(dot), sums[s][c]);
+            }
         }
     }
-    for (int c = 0; c < n_columns; ++c) {
-        products[c] = _mm512_reduce_add_ps(sums[c]);
+    for (int s = 0; s < n_rows; ++s) {
+        for (int c = 0; c < n_columns; ++c) {
+            products[s][c] = _mm512_reduce_add_ps(sums[s][c]);
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 // The loops of a matrix product, and ggml_eoq_mul_mat_<t> of all types. The file that includes this one has defined:
 //
-//   EOQ_FEW_COLUMNS   columns that eoq_dot_row takes at most, 4
+//   EOQ_STREAMS       rows that eoq_dot_rows takes at most, 1 or 2
+//   EOQ_FEW_COLUMNS   columns that it takes at most, 4
 //   EOQ_TILE_COLUMNS  columns that eoq_add_tile takes at most, 4 or 8
 //   EOQ_MANY_COLUMNS  columns whose sums are held at a time
 //   eoq_tables        levels in registers, by eoq_load_tables
 //   eoq_row_sums      a float sum for each of EOQ_TILE_ROWS rows: an array or struct of vectors, all zero where its bytes are
 //   eoq_tile          a block of EOQ_TILE_ROWS rows, decoded by eoq_decode_tile
-//   eoq_dot_row       one row by few columns, in units of EOQ_LEVEL_UNIT
+//   eoq_dot_rows      EOQ_STREAMS rows or one by few columns, in units of EOQ_LEVEL_UNIT
 //   eoq_add_tile      sums of a tile's rows += the tile by a block of each column, in the same units
 //   eoq_store_sums    sums of a tile's rows to floats
 //
@@ -17,7 +18,8 @@
 #include "eoq-kernel.h"
 #include "eoq-mul-mat.h"
 
-// Row after row: memory delivers what is read in order two times as fast as four rows side by side.
+// Rows in order, or two of them in order side by side, one from each half: then activations are loaded once for both, and
+// memory delivers as fast as from one place. Neighbouring rows side by side are half as fast.
 EOQ_INLINE void eoq_few_columns(int64_t                 k,
                                 const uint8_t *         weights,
                                 size_t                  row_bytes,
@@ -29,11 +31,21 @@ EOQ_INLINE void eoq_few_columns(int64_t                 k,
                                 int                     width,
                                 const int8_t *          levels) {
     const eoq_tables tables = eoq_load_tables(levels, bits);
-    for (int64_t r = 0; r < n_rows; ++r) {
-        float products[EOQ_FEW_COLUMNS];
-        eoq_dot_row(k, weights + r * row_bytes, columns, products, n_columns, bits, width, &tables);
+    const int64_t    half   = n_rows / EOQ_STREAMS;
+    float            products[EOQ_STREAMS][EOQ_FEW_COLUMNS];
+    for (int64_t r = 0; r < half; ++r) {
+        const uint8_t * row = weights + r * row_bytes;
+        eoq_dot_rows(k, row, half * row_bytes, EOQ_STREAMS, columns, products, n_columns, bits, width, &tables);
+        for (int s = 0; s < EOQ_STREAMS; ++s) {
+            for (int c = 0; c < n_columns; ++c) {
+                out[c][r + s * half] = products[s][c] * EOQ_LEVEL_UNIT;
+            }
+        }
+    }
+    for (int64_t r = EOQ_STREAMS * half; r < n_rows; ++r) {
+        eoq_dot_rows(k, weights + r * row_bytes, 0, 1, columns, products, n_columns, bits, width, &tables);
         for (int c = 0; c < n_columns; ++c) {
-            out[c][r] = products[c] * EOQ_LEVEL_UNIT;
+            out[c][r] = products[0][c] * EOQ_LEVEL_UNIT;
         }
     }
 }

@@ -107,16 +107,19 @@ EOQ_INLINE int8x16_t eoq_load_activations(const uint8_t * block, int g) {
 // few columns: row by row
 //
 
-enum { EOQ_FEW_COLUMNS = 4 };
+enum { EOQ_STREAMS = 1, EOQ_FEW_COLUMNS = 4 };
 
-EOQ_INLINE void eoq_dot_row(int64_t                 k,
-                            const uint8_t *         row,
-                            const uint8_t * const * columns,
-                            float *                 products,
-                            int                     n_columns,
-                            int                     bits,
-                            int                     width,
-                            const eoq_tables *      tables) {
+EOQ_INLINE void eoq_dot_rows(int64_t                 k,
+                             const uint8_t *         row,
+                             size_t                  stride,
+                             int                     n_rows,
+                             const uint8_t * const * columns,
+                             float (*products)[EOQ_FEW_COLUMNS],
+                             int                n_columns,
+                             int                bits,
+                             int                width,
+                             const eoq_tables * tables) {
+    (void) stride, (void) n_rows;
     const size_t block_bytes      = 2 + bits * width / 8;
     const size_t activation_bytes = EOQ_ACTIVATION_HEADER + width;
     float32x4_t  sums[EOQ_FEW_COLUMNS];
@@ -140,7 +143,7 @@ EOQ_INLINE void eoq_dot_row(int64_t                 k,
         }
     }
     for (int c = 0; c < n_columns; ++c) {
-        products[c] = vaddvq_f32(sums[c]);
+        products[0][c] = vaddvq_f32(sums[c]);
     }
 }
 
