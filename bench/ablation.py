@@ -3,7 +3,8 @@
 python -m bench.ablation --model 1.5b --json ablation.json
 
 Everything is made from one F16 model and one calibration text; embeddings and output stay F16. What is done is kept in
---work-dir under the variant's name, so that an interrupted run goes on where it stopped; models go once measured.
+--work-dir under the variant's name and shrinkage, so that an interrupted run goes on where it stopped; models go once
+measured.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from bench.ablation_tables import Result, Results, against_peers, all_files, by_
 from bench.ablation_variants import METHODS, VARIANTS, Variant, Workshop
 from bench.timed_run import ProgramFailed
 from converter.cores import available_cores
+from converter.options import ConversionOptions
 from eoq_formats.errors import EoqError
 from evaluation import EvaluationOptions, evaluate
 from evaluation.display import EvaluationDisplay
@@ -55,7 +57,7 @@ class Ablation:
         note.write_text(json.dumps(belongs_to, indent=2) + "\n")
 
     def results_file(self, variant: Variant) -> Path:
-        return self.workshop.folder / "results" / f"{variant.name}.json"
+        return self.workshop.folder / "results" / f"{self.workshop.label(variant)}.json"
 
     def known(self, variant: Variant) -> dict[str, Any]:
         """What is recorded of a variant: how it was made, and an evaluation for each text and number of chunks."""
@@ -73,7 +75,7 @@ class Ablation:
         missing = [text for text in self.texts if self.key(text) not in record["evaluations"]]
         if not missing:
             return record
-        print(f"==> {variant.name}", file=sys.stderr, flush=True)
+        print(f"==> {self.workshop.label(variant)}", file=sys.stderr, flush=True)
         model, seconds, peak = self.workshop.make(variant)
         if seconds is not None:
             record["made"] = {"seconds": seconds, "peak_bytes": peak}
@@ -134,6 +136,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--chunks", type=int, default=16, help="windows of 512 tokens of each text (default: 16; 0: the whole text)")
     add("--method", choices=METHODS, default="both", help="the method to compare with llama.cpp's (default: both)")
     add("--calib", type=Path, metavar="FILE", help="calibration text (default: the first half of the news)")
+    add(
+        "--shrinkage",
+        type=float,
+        default=ConversionOptions().shrinkage,
+        help="as for convert_eoq.py (default: %(default)s)",
+    )
     add("--threads", type=int, default=available_cores(), help="default: all cores")
     add("--work-dir", type=Path, metavar="DIR", help="where everything is kept (default: ablation/MODEL in the cache)")
     add("--keep-models", action="store_true", help="do not delete a model once it is measured (0.8 to 2.5 GB each)")
@@ -154,6 +162,7 @@ def run(options: argparse.Namespace) -> None:
         folder=folder,
         programs=built_programs(cache_folder()),
         threads=options.threads,
+        shrinkage=options.shrinkage,
     )
     texts = {name: TEXTS[name]() for name in options.texts}
     ablation = Ablation(workshop, texts, options.chunks or None, options.keep_models)

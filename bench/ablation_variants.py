@@ -32,6 +32,11 @@ class Variant:
     def name(self) -> str:
         return f"{self.type}-{self.method}" if self.method else self.type
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether it is an EOQ type made with statistics."""
+        return self.method not in (None, "plain")
+
 
 VARIANTS = (*(Variant(f"EOQ{b}", m) for b in BITS for m in METHODS), *(Variant(t) for t in PEERS))
 
@@ -47,10 +52,16 @@ class Workshop:
     folder: Path
     programs: Path
     threads: int
+    shrinkage: float
+    """Of the moments, for calibrated EOQ files."""
+
+    def label(self, variant: Variant) -> str:
+        """The variant's name, and what else its bytes depend on."""
+        return f"{variant.name}-s{self.shrinkage:g}" if variant.is_calibrated else variant.name
 
     def model(self, variant: Variant) -> Path:
         """Where the file of a variant lies, made or not."""
-        return self.folder / f"{variant.name}.gguf"
+        return self.folder / f"{self.label(variant)}.gguf"
 
     def make(self, variant: Variant) -> tuple[Path, float | None, int | None]:
         """The file, the seconds that it took and the peak memory in bytes; None for both if it was there already.
@@ -74,7 +85,9 @@ class Workshop:
 
     def _convert(self, variant: Variant, target: Path) -> tuple[float, int]:
         method = str(variant.method)
-        statistics = () if method == "plain" else ("--stats", str(self.statistics()))
+        statistics: tuple[str, ...] = ()
+        if variant.is_calibrated:
+            statistics = ("--stats", str(self.statistics()), "--shrinkage", f"{self.shrinkage:g}")
         types = ("--type", variant.type.lower(), "--output-type", "f16", "--token-embd-type", "f16")
         command = [*_tool("convert_eoq.py"), str(self.source), str(target), *types, *METHODS[method], *statistics]
         return timed_run([*command, "--threads", str(self.threads), "--quiet"])

@@ -99,7 +99,9 @@ def workshop(tmp_path: Path) -> Workshop:
         (tmp_path / name).write_text(name)
     folder = tmp_path / "work"
     folder.mkdir()
-    return Workshop(tmp_path / "F16.gguf", tmp_path / "calibration.txt", folder, tmp_path / "bin", threads=2)
+    return Workshop(
+        tmp_path / "F16.gguf", tmp_path / "calibration.txt", folder, tmp_path / "bin", threads=2, shrinkage=0.25
+    )
 
 
 def test_peers_are_made_with_the_importance_matrix_of_the_calibration_text(
@@ -126,7 +128,9 @@ def test_eoq_files_are_made_by_the_converter(workshop: Workshop, commands: list[
         assert command[4:10] == ["--type", "eoq3", "--output-type", "f16", "--token-embd-type", "f16"]
     for command, method in zip(others, ("awq", "feedback", "both"), strict=True):
         options = " ".join(command)
-        assert " ".join(METHODS[method]) in options and f"--stats {workshop.folder / 'moments.stats'}" in options
+        assert " ".join(METHODS[method]) in options
+        assert f"--stats {workshop.folder / 'moments.stats'} --shrinkage 0.25" in options
+    assert "--shrinkage" not in plain
 
 
 def evaluation(kld: float) -> dict[str, Any]:
@@ -153,15 +157,15 @@ def test_what_is_measured_is_not_measured_again(
     texts = {"news": Path("news"), "code": Path("code")}
     with pytest.raises(KeyboardInterrupt):
         Ablation(workshop, texts, 4, keep_models=False).measure(EOQ4)
-    assert (workshop.folder / "EOQ4-both.gguf").exists()
+    assert (workshop.folder / "EOQ4-both-s0.25.gguf").exists()
     record = Ablation(workshop, texts, 4, keep_models=False).measure(EOQ4)
     assert evaluated == ["news", "stopped", "code"]
     assert record["made"] == {"seconds": 1.5, "peak_bytes": 1000}
     assert Result.of(record["evaluations"]["code, 4 chunks"]).kld == 0.5
-    assert not (workshop.folder / "EOQ4-both.gguf").exists()
+    assert not (workshop.folder / "EOQ4-both-s0.25.gguf").exists()
     assert Ablation(workshop, texts, 4, keep_models=False).measure(EOQ4) == record
     assert len(commands) == 2  # statistics, and the conversion
-    assert json.loads((workshop.folder / "results" / "EOQ4-both.json").read_text()) == record
+    assert json.loads((workshop.folder / "results" / "EOQ4-both-s0.25.json").read_text()) == record
 
 
 def test_a_folder_of_another_calibration_is_refused(workshop: Workshop) -> None:
