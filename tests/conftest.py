@@ -1,5 +1,6 @@
 """What all tests share: the built llama.cpp and its source."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="folder of built llama.cpp programs with the patch (default: what tools/setup.sh built)",
     )
+
+
+def pytest_configure() -> None:
+    # a shell starts background jobs with SIGINT ignored, which programs under test would inherit
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

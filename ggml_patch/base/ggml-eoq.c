@@ -171,16 +171,6 @@ static inline uint16_t eoq_quantize_block(const eoq_type * t, const float * x, u
     return d;
 }
 
-// butterflies of two runs of n values
-EOQ_INLINE void eoq_butterflies(int16_t * low, int16_t * high, int n) {
-    for (int i = 0; i < n; ++i) {
-        const int16_t a = low[i];
-        const int16_t b = high[i];
-        low[i]          = (int16_t) (a + b);
-        high[i]         = (int16_t) (a - b);
-    }
-}
-
 // section 2: all codes of a block
 EOQ_INLINE void eoq_unpack(const eoq_type * t, const uint8_t * qs, uint8_t * codes) {
     const int low_bits  = eoq_low_plane_bits(t->bits);
@@ -200,31 +190,26 @@ EOQ_INLINE void eoq_unpack(const eoq_type * t, const uint8_t * qs, uint8_t * cod
     }
 }
 
-// Transform of the levels. Integer butterflies may come in any order: those of stride 1 to 8 are done while the values
-// stand in columns (value i at [i % 16][i / 16]), so that every loop is long enough for vector instructions.
+// One stage of butterflies, of values half the width apart; sums and differences come to stand side by side. So each
+// stage takes the highest bit of the positions and makes it the lowest, and after all of them the order is the first
+// again. All stages are alike, and load and store whole vectors.
+EOQ_INLINE void eoq_butterflies(const int16_t * GGML_RESTRICT from, int16_t * GGML_RESTRICT to, int width) {
+    for (int i = 0; i < width / 2; ++i) {
+        to[2 * i]     = (int16_t) (from[i] + from[width / 2 + i]);
+        to[2 * i + 1] = (int16_t) (from[i] - from[width / 2 + i]);
+    }
+}
+
+// transform of the levels; integer butterflies may come in any order
 EOQ_INLINE void eoq_transform_levels(const eoq_type * t, const uint8_t * codes, int16_t * v) {
-    enum { LOW = 16 };
-    const int high = t->width / LOW;
-    int16_t   columns[QK_EOQ];
-    for (int i = 0; i < LOW; ++i) {
-        for (int j = 0; j < high; ++j) {
-            columns[i * high + j] = t->levels[codes[LOW * j + i]];
-        }
+    int16_t other[QK_EOQ];
+    bool    in_v = t->width == 64;  // an even number of stages ends where it began
+    for (int i = 0; i < t->width; ++i) {
+        (in_v ? v : other)[i] = t->levels[codes[i]];
     }
-    for (int stride = 1; stride < LOW; stride *= 2) {
-        for (int start = 0; start < LOW; start += 2 * stride) {
-            eoq_butterflies(columns + start * high, columns + (start + stride) * high, stride * high);
-        }
-    }
-    for (int j = 0; j < high; ++j) {
-        for (int i = 0; i < LOW; ++i) {
-            v[LOW * j + i] = columns[i * high + j];
-        }
-    }
-    for (int stride = LOW; stride < t->width; stride *= 2) {
-        for (int start = 0; start < t->width; start += 2 * stride) {
-            eoq_butterflies(v + start, v + start + stride, stride);
-        }
+    for (int done = 1; done < t->width; done *= 2) {
+        eoq_butterflies(in_v ? v : other, in_v ? other : v, t->width);
+        in_v = !in_v;
     }
 }
 
