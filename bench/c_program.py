@@ -12,10 +12,11 @@ from bench.timed_run import ProgramFailed
 FOLDER = Path(__file__).resolve().parent
 
 
-def target_flag(target: str) -> str:
-    """The compiler's flag for a CPU or level of an architecture, such as `native` or `x86-64-v3`."""
+def target_flags(target: str) -> list[str]:
+    """The compiler's flags for a CPU or level of an architecture, and what it has beyond it: `x86-64-v3,avxvnni`."""
     on_x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
-    return f"-m{'arch' if on_x86 else 'cpu'}={target}"
+    level, *features = target.split(",")
+    return [f"-m{'arch' if on_x86 else 'cpu'}={level}", *(f"-m{feature}" for feature in features)]
 
 
 def compile_program(program: Path, sources: Sequence[Path], flags: Sequence[str]) -> Path:

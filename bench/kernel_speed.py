@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.alternation import alternating
-from bench.c_program import target_flag
+from bench.c_program import target_flags
 from bench.kernel_runs import KERNELS, KernelProgram, Measurement, Work, works
 from bench.machine import cache_bytes, describe_machine, machine
 from bench.spread import Spread
@@ -102,7 +102,7 @@ def parse_arguments() -> argparse.Namespace:
     description = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m bench.kernel_speed", description=description)
     add = parser.add_argument
-    add("--march", nargs="+", default=["native"], metavar="TARGET", help="native (default), x86-64-v3, …")
+    add("--march", nargs="+", default=["native"], metavar="TARGET", help="native (default), x86-64-v3,avxvnni, …")
     add("--types", nargs="+", default=["eoq2", "eoq3", "eoq4", "eoq5", "eoq6"], metavar="TYPE", help="or `all`")
     add("--kernels", nargs="+", choices=KERNELS, default=list(KERNELS), help="default: all")
     add("--columns", nargs="+", type=int, default=[1, 4, 32, 512], metavar="N", help="default: 1 4 32 512")
@@ -126,7 +126,7 @@ def run(options: argparse.Namespace) -> None:
     )
     with tempfile.TemporaryDirectory() as scratch:
         programs = {
-            target: KernelProgram.compiled(Path(scratch) / f"kernels-{target}", ["-O3", target_flag(target)])
+            target: KernelProgram.compiled(Path(scratch) / f"kernels-{target}", ["-O3", *target_flags(target)])
             for target in dict.fromkeys(options.march)
         }
         # first, since it may be impossible

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.c_program import FOLDER, compile_program, output_of, target_flag
+from bench.c_program import FOLDER, compile_program, output_of, target_flags
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class ReadBandwidth:
     @classmethod
     def compiled(cls, folder: Path) -> "ReadBandwidth":
         """Compile it into a folder. Raises ProgramFailed."""
-        flags = ["-O3", target_flag("native")]
+        flags = ["-O3", *target_flags("native")]
         return cls(compile_program(folder / "read_bandwidth", [FOLDER / "read_bandwidth.c"], flags))
 
     def measure(self, threads: int) -> float:

@@ -56,6 +56,17 @@ if grep -qw avx2 /proc/cpuinfo 2>/dev/null; then
     c_tests x86-64-v3 -DEOQ_NATIVE=OFF -DCMAKE_C_FLAGS=-march=x86-64-v3
     c_tests sanitized-x86-64-v3 -DEOQ_NATIVE=OFF -DCMAKE_C_FLAGS=-march=x86-64-v3 "${sanitizers[@]}"
 fi
+# the kernels of AVX-VNNI, in whichever encoding this machine knows
+vnni=
+if grep -qw avx512_vnni /proc/cpuinfo 2>/dev/null; then
+    vnni="-march=x86-64-v3 -mavx512vl -mavx512vnni"
+elif grep -qw avx_vnni /proc/cpuinfo 2>/dev/null; then
+    vnni="-march=x86-64-v3 -mavxvnni"
+fi
+if [[ -n $vnni ]]; then
+    c_tests avx-vnni -DEOQ_NATIVE=OFF -DCMAKE_C_FLAGS="$vnni"
+    c_tests sanitized-avx-vnni -DEOQ_NATIVE=OFF -DCMAKE_C_FLAGS="$vnni" "${sanitizers[@]}"
+fi
 
 # an aarch64 machine has tested its own NEON kernels above
 if [[ $(uname -m) != @(aarch64|arm64) ]]; then

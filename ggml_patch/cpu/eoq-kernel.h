@@ -15,6 +15,13 @@
 #    if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && \
         defined(__AVX512VNNI__)
 #        define EOQ_AVX512_VNNI
+// vpdpbusd for 256 bits: in its own encoding, or in the one of AVX-512
+#    elif defined(__AVXVNNI__)
+#        define EOQ_AVX_VNNI
+#        define EOQ_DPBUSD _mm256_dpbusd_avx_epi32
+#    elif defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#        define EOQ_AVX_VNNI
+#        define EOQ_DPBUSD _mm256_dpbusd_epi32
 #    endif
 #endif
 
@@ -37,7 +44,7 @@
 #    define EOQ_PREFETCH(address) ((void) (address))
 #endif
 
-// bytes to prefetch ahead: in a row, and in each of the rows of a tile (measured)
+// bytes to prefetch ahead: in a row, and in each of the rows of a tile (measured on x86)
 enum { EOQ_ROW_AHEAD = 3072, EOQ_TILE_AHEAD = 256 };
 
 // cache lines of a block `ahead` bytes behind this one; past the end of the weights that does no harm

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ggml_patch.errors import FetchError
 from tests.material.models import minilm, smollm2, yardstick
-from tests.material.texts import calibration_text, code_text, evaluation_text
+from tests.material.texts import calibration_text, code_text, evaluation_text, mixed_text
 
 MATERIAL: dict[str, Callable[[], Path]] = {
     "smollm2": smollm2,
@@ -18,6 +18,7 @@ MATERIAL: dict[str, Callable[[], Path]] = {
     "calibration-text": calibration_text,
     "code-text": code_text,
     "evaluation-text": evaluation_text,
+    "mixed-text": mixed_text,
 }
 
 

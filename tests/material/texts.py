@@ -56,6 +56,26 @@ def calibration_text() -> Path:
     return target
 
 
+BUNDLED = Path(__file__).parents[2] / "converter" / "calibrate" / "text"
+"""The text that the converter calibrates on by default."""
+MIXED_PIECE = 4000
+"""Characters of a piece of it, the line with the last one whole."""
+MIXED_SHA256 = "8995d2b97f9e8488ec14090e3a0e68d4d014b5d39c009cb82b814e8a23e7cf89"
+
+
+def mixed_text() -> Path:
+    """Calibration text of several kinds: `calibration_text`, and pieces of the text that comes with the converter.
+
+    Every third piece of the latter, so that all kinds are there: prose, code, mathematics, chat, languages.
+    """
+    target = _folder() / "mixed-calibration.txt"
+    if not target.exists():
+        files = sorted(BUNDLED.glob("*.txt"))
+        kinds = [part for file in files for part in pieces(file.read_text(encoding="utf-8"), MIXED_PIECE)[::3]]
+        _write(target, [calibration_text().read_text(encoding="utf-8").strip(), *kinds], MIXED_SHA256)
+    return target
+
+
 CODE_FILES = (
     "vendor/llama.cpp/common/jinja/parser.cpp",
     "llama_cpp/llama_grammar.py",
@@ -103,3 +123,14 @@ def piece(code: str, skipped: int = CODE_SKIPPED, taken: int = CODE_TAKEN) -> st
     """The whole lines of `code` that lie within the `taken` characters after the first `skipped` ones."""
     lines = code[skipped : skipped + taken].splitlines()
     return "\n".join(lines[1:-1]).strip("\n")
+
+
+def pieces(text: str, letters: int) -> list[str]:
+    """The text's lines in pieces, each ended by the first line's end after `letters` characters."""
+    parts, start = [], 0
+    while start < len(text):
+        end = text.find("\n", start + letters)
+        end = len(text) if end < 0 else end + 1
+        parts.append(text[start:end].strip("\n"))
+        start = end
+    return parts

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import kernel_speed
-from bench.c_program import compile_program, output_of, target_flag
+from bench.c_program import compile_program, output_of, target_flags
 from bench.kernel_runs import KernelProgram, Measurement, Work, works
 from bench.kernel_speed import table, wanted_types
 from bench.machine import cache_bytes, relevant_flags
@@ -145,9 +145,9 @@ def test_what_does_not_compile(tmp_path: Path) -> None:
 
 def test_target_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert target_flag("x86-64-v3") == "-march=x86-64-v3"
+    assert target_flags("x86-64-v3,avxvnni") == ["-march=x86-64-v3", "-mavxvnni"]
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert target_flag("native") == "-mcpu=native"
+    assert target_flags("native") == ["-mcpu=native"]
 
 
 def test_relevant_flags() -> None:

@@ -1,0 +1,224 @@
+// Matrix products of the EOQ types with AVX-VNNI: what AVX-512 VNNI does, in vectors of 256 bits.
+//
+// vpdpbusd multiplies unsigned bytes with signed ones, so levels are looked up with 128 added, and every sum starts at
+// -128 times the sum of the activations, which their blocks carry.
+
+#include "eoq-kernel.h"
+#include "eoq-mul-mat.h"
+
+#if defined(EOQ_AVX_VNNI)
+#    include "eoq-mul-mat-256.h"
+
+//
+// levels of a block, 32 at a time
+//
+
+// levels plus 128, as unsigned bytes: 16 in each table, repeated in both halves
+typedef struct {
+    __m256i level[4];
+} eoq_tables;
+
+EOQ_INLINE eoq_tables eoq_load_tables(const int8_t * levels, int bits) {
+    uint8_t table[64];
+    for (int i = 0; i < 64; ++i) {
+        table[i] = (uint8_t) (levels[i & ((1 << bits) - 1)] + 128);
+    }
+    eoq_tables t;
+    for (int i = 0; i < 4; ++i) {
+        t.level[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) (table + 16 * i)));
+    }
+    return t;
+}
+
+// levels plus 128 of codes 32 * g to 32 * g + 31
+EOQ_INLINE __m256i eoq_levels(const uint8_t * qs, int g, int bits, int width, const eoq_tables * t) {
+    const int       low_bits = eoq_low_plane_bits(bits);
+    const uint8_t * planes   = qs + low_bits * width / 8 + 4 * g;
+    const __m256i   low      = eoq_low_bits(qs, g, bits, width);
+    const __m256i   index    = _mm256_and_si256(low, _mm256_set1_epi8((char) ((1 << low_bits) - 1)));
+    if (bits == low_bits) {
+        return _mm256_shuffle_epi8(t->level[0], index);
+    }
+    const __m256i clear = eoq_zero_bits(planes);  // 0xFF where the first bit above the low ones is zero
+    if (bits == 3) {
+        const __m256i bit2 = _mm256_andnot_si256(clear, _mm256_set1_epi8(4));
+        return _mm256_shuffle_epi8(t->level[0], _mm256_or_si256(index, bit2));
+    }
+    __m256i levels = _mm256_shuffle_epi8(t->level[1], index);
+    levels         = _mm256_blendv_epi8(levels, _mm256_shuffle_epi8(t->level[0], index), clear);
+    if (bits == 6) {
+        __m256i upper = _mm256_shuffle_epi8(t->level[3], index);
+        upper         = _mm256_blendv_epi8(upper, _mm256_shuffle_epi8(t->level[2], index), clear);
+        levels        = _mm256_blendv_epi8(upper, levels, eoq_zero_bits(planes + width / 8));
+    }
+    return levels;
+}
+
+//
+// few columns: row by row
+//
+
+enum { EOQ_STREAMS = 2, EOQ_FEW_COLUMNS = 4 };
+
+// products[s][c]: the row `s * stride` bytes after the first by column c
+EOQ_INLINE void eoq_dot_rows(int64_t                 k,
+                             const uint8_t *         row,
+                             size_t                  stride,
+                             int                     n_rows,
+                             const uint8_t * const * columns,
+                             float (*products)[EOQ_FEW_COLUMNS],
+                             int                n_columns,
+                             int                bits,
+                             int                width,
+                             const eoq_tables * tables) {
+    const size_t block_bytes      = 2 + bits * width / 8;
+    const size_t activation_bytes = EOQ_ACTIVATION_HEADER + width;
+    __m256       sums[EOQ_STREAMS][EOQ_FEW_COLUMNS];
+    for (int s = 0; s < n_rows; ++s) {
+        for (int c = 0; c < n_columns; ++c) {
+            sums[s][c] = _mm256_setzero_ps();
+        }
+    }
+    for (int64_t ib = 0; ib < k / width; ++ib) {
+        const uint8_t * qs[EOQ_STREAMS];
+        const uint8_t * y[EOQ_FEW_COLUMNS];
+        float           scales[EOQ_STREAMS];
+        __m256i         dot[EOQ_STREAMS][EOQ_FEW_COLUMNS];
+        for (int s = 0; s < n_rows; ++s) {
+            const uint8_t * block = row + s * stride + ib * block_bytes;
+            eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
+            scales[s] = eoq_scale(block);
+            qs[s]     = block + 2;
+        }
+        for (int c = 0; c < n_columns; ++c) {
+            y[c]                = columns[c] + ib * activation_bytes;
+            const __m128i start = _mm_cvtsi32_si128(eoq_activation_sum_times(y[c], -128));
+            for (int s = 0; s < n_rows; ++s) {
+                dot[s][c] = _mm256_zextsi128_si256(start);
+            }
+        }
+        for (int g = 0; g < width / 32; ++g) {
+            for (int s = 0; s < n_rows; ++s) {
+                const __m256i levels = eoq_levels(qs[s], g, bits, width, tables);
+                for (int c = 0; c < n_columns; ++c) {
+                    dot[s][c] = EOQ_DPBUSD(dot[s][c], levels, eoq_load_activations(y[c], g));
+                }
+            }
+        }
+        for (int s = 0; s < n_rows; ++s) {
+            for (int c = 0; c < n_columns; ++c) {
+                const __m256 d       = _mm256_set1_ps(scales[s] * eoq_activation_scale(y[c]));
+                const __m256 product = _mm256_mul_ps(d, _mm256_cvtepi32_ps(dot[s][c]));
+                sums[s][c]           = _mm256_add_ps(sums[s][c], product);
+            }
+        }
+    }
+    for (int s = 0; s < n_rows; ++s) {
+        for (int c = 0; c < n_columns; ++c) {
+            products[s][c] = eoq_horizontal_sum(sums[s][c]);
+        }
+    }
+}
+
+//
+// many columns: tiles of rows
+//
+
+enum {
+    EOQ_TILE_COLUMNS = 4,    // sums in registers at a time, two for each
+    EOQ_MANY_COLUMNS = 128,  // float sums on the stack: 8 KiB
+};
+
+// one block of 16 rows: element [i][h] holds levels 4 * i to 4 * i + 3 of rows 8 * h to 8 * h + 7, plus 128
+typedef struct {
+    __m256i levels[QK_EOQ / 4][2];
+    __m256  scales[2];
+} eoq_tile;
+
+typedef __m256 eoq_row_sums[2];
+
+// 8 x 8 matrix of 32-bit elements
+EOQ_INLINE void eoq_transpose(const __m256i * rows, __m256i * columns) {
+    __m256i a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i]     = _mm256_unpacklo_epi32(rows[i], rows[i + 1]);
+        a[i + 1] = _mm256_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        b[i]     = _mm256_unpacklo_epi64(a[i], a[i + 2]);
+        b[i + 1] = _mm256_unpackhi_epi64(a[i], a[i + 2]);
+        b[i + 2] = _mm256_unpacklo_epi64(a[i + 1], a[i + 3]);
+        b[i + 3] = _mm256_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+    // b[4 * i + j] holds elements j and 4 + j of rows 4 * i to 4 * i + 3
+    for (int j = 0; j < 4; ++j) {
+        columns[j]     = _mm256_permute2x128_si256(b[j], b[4 + j], 0x20);
+        columns[4 + j] = _mm256_permute2x128_si256(b[j], b[4 + j], 0x31);
+    }
+}
+
+EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
+                                size_t                  offset,
+                                int                     bits,
+                                int                     width,
+                                const eoq_tables *      tables,
+                                eoq_tile *              tile) {
+    for (int h = 0; h < 2; ++h) {
+        float scales[8];
+        for (int r = 0; r < 8; ++r) {
+            scales[r] = eoq_scale(rows[8 * h + r] + offset);
+        }
+        tile->scales[h] = _mm256_loadu_ps(scales);
+        for (int g = 0; g < width / 32; ++g) {
+            __m256i levels[8], columns[8];
+            for (int r = 0; r < 8; ++r) {
+                levels[r] = eoq_levels(rows[8 * h + r] + offset + 2, g, bits, width, tables);
+            }
+            eoq_transpose(levels, columns);
+            for (int i = 0; i < 8; ++i) {
+                tile->levels[8 * g + i][h] = columns[i];
+            }
+        }
+    }
+}
+
+// sums[c][h] += rows of the tile * block of column c
+EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
+                             const uint8_t * const * columns,
+                             size_t                  offset,
+                             eoq_row_sums *          sums,
+                             int                     n_columns,
+                             int                     width) {
+    const uint8_t * y[EOQ_TILE_COLUMNS];
+    __m256i         dot[EOQ_TILE_COLUMNS][2];
+    for (int c = 0; c < n_columns; ++c) {
+        y[c]      = columns[c] + offset;
+        dot[c][0] = dot[c][1] = _mm256_set1_epi32(eoq_activation_sum_times(y[c], -128));
+    }
+    for (int i = 0; i < width / 4; ++i) {
+        for (int c = 0; c < n_columns; ++c) {
+            int32_t four;
+            memcpy(&four, y[c] + EOQ_ACTIVATION_HEADER + 4 * i, sizeof(four));
+            const __m256i q = _mm256_set1_epi32(four);
+            dot[c][0]       = EOQ_DPBUSD(dot[c][0], tile->levels[i][0], q);
+            dot[c][1]       = EOQ_DPBUSD(dot[c][1], tile->levels[i][1], q);
+            EOQ_KEEP_ORDER(dot[c][0], dot[c][1]);
+        }
+    }
+    for (int c = 0; c < n_columns; ++c) {
+        const __m256 d = _mm256_set1_ps(eoq_activation_scale(y[c]));
+        for (int h = 0; h < 2; ++h) {
+            const __m256 scale = _mm256_mul_ps(tile->scales[h], d);
+            sums[c][h]         = _mm256_add_ps(sums[c][h], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dot[c][h])));
+        }
+    }
+}
+
+EOQ_INLINE void eoq_store_sums(eoq_row_sums * sums, float * values) {
+    _mm256_storeu_ps(values, (*sums)[0]);
+    _mm256_storeu_ps(values + 8, (*sums)[1]);
+}
+
+#    include "eoq-mul-mat-loops.h"
+
+#endif
