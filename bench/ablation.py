@@ -29,7 +29,7 @@ from ggml_patch.build import built_programs
 from ggml_patch.errors import PatchToolError
 from ggml_patch.fetch import cache_folder, sha256_of
 from tests.material.models import YARDSTICKS, yardstick
-from tests.material.texts import calibration_text, code_text, evaluation_text
+from tests.material.texts import code_text, evaluation_text, mixed_text
 
 TEXTS: dict[str, Callable[[], Path]] = {"news": evaluation_text, "code": code_text}
 
@@ -135,7 +135,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--texts", nargs="+", choices=TEXTS, default=list(TEXTS), help="texts to measure on (default: both)")
     add("--chunks", type=int, default=16, help="windows of 512 tokens of each text (default: 16; 0: the whole text)")
     add("--method", choices=METHODS, default="both", help="the method to compare with llama.cpp's (default: both)")
-    add("--calib", type=Path, metavar="FILE", help="calibration text (default: the first half of the news)")
+    add("--calib", type=Path, metavar="FILE", help="calibration text (default: news, prose, code, …)")
     add(
         "--shrinkage",
         type=float,
@@ -158,7 +158,7 @@ def run(options: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     workshop = Workshop(
         source=yardstick(options.model),
-        calibration=options.calib or calibration_text(),
+        calibration=options.calib or mixed_text(),
         folder=folder,
         programs=built_programs(cache_folder()),
         threads=options.threads,
