@@ -3,12 +3,16 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converter.calibration_options import CalibrationOptions
 from converter.cores import available_cores
 from converter.errors import OptionError
 from converter.tensor_types import TypeChoice, eoq_choice, parse_eoq_type, parse_type
 from eoq_formats.types import weight_type
+
+if TYPE_CHECKING:
+    from converter.plan.proposals import Proposals
 
 ROUNDINGS = ("feedback", "nearest")
 
@@ -52,6 +56,8 @@ class ConversionOptions:
     """Type of the token embeddings; by default that of the other weights."""
     tensor_types: tuple[str, ...] = ()
     """`REGEX=TYPE` overrides, found in GGUF tensor names; the first that matches wins, over all other options."""
+    proposals: "Proposals | None" = None
+    """A plan's types for weights that no override names; `converter.plan.read_plan_file` reads them."""
     rounding: str = "feedback"
     """`feedback`: error feedback by the statistics of the inputs; `nearest`: each weight by itself."""
     awq: bool = True
@@ -126,6 +132,8 @@ class ConversionOptions:
             chosen.append(f"output-type={self.output.name}")
         if self.token_embd:
             chosen.append(f"token-embd-type={self.token_embd.name}")
+        if self.proposals is not None:
+            chosen.append(f"plan={self.proposals.planner}, {self.proposals.digest}")
         chosen += [f"tensor-type={override.text}" for override in self.overrides]
         if self.allow_requantize:
             chosen.append("allow-requantize")

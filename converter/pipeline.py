@@ -8,6 +8,7 @@ from converter.ingest import open_model
 from converter.metadata import target_metadata
 from converter.options import ConversionOptions
 from converter.plan import FixedPlanner, TensorPlan
+from converter.plan.memory import PlannedFile
 from converter.plan.plan import check_readable
 from converter.preparation import Preparation, prepared
 from converter.progress import Progress
@@ -37,7 +38,7 @@ def convert(
     source, output_path = Path(source), resolve_target(Path(target))
     for written in (output_path, report_path(output_path)):
         check_not_input(written, (options.statistics, options.calibration.text))
-    planner = FixedPlanner(options)
+    planner = FixedPlanner(options, options.proposals)
     with open_model(source, output_path, options, progress) as model, RowWorkers(options.threads) as workers:
         plan = planner.plan(model.tensors, model.architecture)
         check_readable(plan, options.allow_requantize)
@@ -68,6 +69,21 @@ def convert(
         )
         write_report(report)
         return report
+
+
+def dry_run(
+    source: Path | str, target: Path | str, options: ConversionOptions | None = None, progress: Progress | None = None
+) -> PlannedFile:
+    """What `convert` would write, found without calibrating or writing it. Raises EoqError as `convert` does.
+
+    A Hugging Face folder is made into an intermediate GGUF for it, whose tensors have the names that a plan uses.
+    """
+    options, progress = options or ConversionOptions(), progress or Progress()
+    output_path = resolve_target(Path(target))
+    with open_model(Path(source), output_path, options, progress) as model:
+        plan = FixedPlanner(options, options.proposals).plan(model.tensors, model.architecture)
+        check_readable(plan, options.allow_requantize)
+        return PlannedFile.of(plan, model)
 
 
 def _convert_tensor(

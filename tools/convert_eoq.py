@@ -15,7 +15,11 @@ examples:
   convert_eoq.py model-f16.gguf model-eoq3.gguf --type eoq3 --tensor-type 'ffn_down=eoq4'
   convert_eoq.py model-f16.gguf model-eoq4.gguf --calib my-text.txt --stats model.stats.gguf
   convert_eoq.py model-f16.gguf model-eoq4.gguf --imatrix imatrix.gguf
+  convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json --dry-run
 """
+
+_CONTEXT = 4096
+"""Tokens that memory is counted for where the model does not say how many it was trained on."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -35,6 +39,8 @@ def parse_arguments() -> argparse.Namespace:
         default=[],
         help="type of the weights whose GGUF name the expression is found in; the first match wins; may be repeated",
     )
+    add("--plan", type=Path, metavar="FILE", help="types by a plan of plan_eoq.py, or your own, in JSON or TOML")
+    add("--dry-run", action="store_true", help="print types, sizes and memory, and write nothing")
     method = parser.add_argument_group("calibration")
     how = method.add_argument
     how("--rtn", action="store_true", help="round to nearest, without calibration: fast, and much worse")
@@ -70,9 +76,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from converter import ConversionOptions, Progress, convert
+    from converter import ConversionOptions, Progress, convert, dry_run
     from converter.display import ConversionDisplay
     from converter.errors import StatisticsError
+    from converter.plan import read_plan_file
+    from converter.plan.tables import size_lines, tensor_lines
 
     if arguments.imatrix and not arguments.imatrix.exists():
         raise StatisticsError(f"the imatrix {arguments.imatrix} does not exist; make it with llama-imatrix")
@@ -81,6 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
         output_type=arguments.output_type,
         token_embd_type=arguments.token_embd_type,
         tensor_types=tuple(arguments.tensor_type),
+        proposals=read_plan_file(arguments.plan) if arguments.plan else None,
         rounding="nearest" if arguments.rtn else arguments.rounding,
         awq=arguments.awq == "on" and not arguments.rtn,
         statistics=arguments.stats or arguments.imatrix,
@@ -90,6 +99,10 @@ def run(arguments: argparse.Namespace) -> None:
         work_dir=arguments.work_dir,
         **given(threads=arguments.threads, damping=arguments.damping, shrinkage=arguments.shrinkage),
     )
+    if arguments.dry_run:
+        planned = dry_run(arguments.model, arguments.output, options)
+        print("\n".join([*tensor_lines(planned), "", *size_lines(planned, planned.trained_context or _CONTEXT)]))
+        return
     if arguments.quiet:
         convert(arguments.model, arguments.output, options, Progress())
         return

@@ -1,0 +1,101 @@
+"""Plans as files that a person can edit: JSON, or TOML for reading.
+
+    {"format": "eoq-plan", "version": 1, "planner": "ewq",
+     "rules": [{"match": "ffn_down", "type": "eoq5", "why": "…"}],
+     "tensors": {"blk.0.attn_q.weight": {"type": "eoq4", "why": "…"}, "blk.0.attn_k.weight": "raw"}}
+
+`tensors` go before `rules`, of which the first that matches wins. What neither names gets the types of the options. All
+other keys are for the reader alone.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from converter.errors import OptionError
+from converter.plan.levels import RAW
+from converter.plan.proposals import Proposal, Proposals, Rule
+from converter.tensor_types import parse_type
+from eoq_formats.errors import UnknownTypeError
+
+FORMAT = "eoq-plan"
+VERSION = 1
+
+
+def as_plan_file(proposals: Proposals, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What `read_plan_file` reads, as JSON's objects, with whatever else is of interest."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "planner": proposals.planner,
+        **extra,
+        "rules": [{"match": rule.pattern, **_entry(rule.proposal)} for rule in proposals.rules],
+        "tensors": {name: _entry(proposal) for name, proposal in proposals.tensors.items()},
+    }
+
+
+def _entry(proposal: Proposal) -> dict[str, str]:
+    return {"type": proposal.type.name if proposal.type else RAW, "why": proposal.why}
+
+
+def read_plan_file(path: Path) -> Proposals:
+    """Read a plan, TOML where the name ends so. Raises OptionError that says what is wrong where."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise OptionError(f"the plan {path} cannot be read: {e.strerror}") from None
+    except UnicodeDecodeError:
+        raise OptionError(f"the plan {path} is not UTF-8 text; give a plan in JSON or TOML") from None
+    try:
+        content = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+    except ValueError as e:
+        kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
+        raise OptionError(f"the plan {path} is not {kind}: {e}") from None
+    return _Reader(path).proposals(content)
+
+
+class _Reader:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def proposals(self, content: object) -> Proposals:
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise self._error(f'it is no plan: its "format" is not "{FORMAT}"')
+        if content.get("version") != VERSION:
+            raise self._error(f"its version is {content.get('version')!r}, and this program reads version {VERSION}")
+        planner, tensors, rules = content.get("planner", "file"), content.get("tensors", {}), content.get("rules", [])
+        if not isinstance(planner, str) or not isinstance(tensors, dict) or not isinstance(rules, list):
+            raise self._error('"planner" must be text, "tensors" a table and "rules" a list')
+        if not tensors and not rules:
+            raise self._error("it names no tensors and no rules")
+        named = {name: self._proposal(f"tensor {name}", entry) for name, entry in tensors.items()}
+        return Proposals(planner, named, [self._rule(i, entry) for i, entry in enumerate(rules, 1)])
+
+    def _rule(self, number: int, entry: object) -> Rule:
+        if not isinstance(entry, dict) or not isinstance(entry.get("match"), str):
+            raise self._error(f'rule {number} has no "match" with an expression for names')
+        try:
+            re.compile(entry["match"])
+        except re.error as e:
+            raise self._error(f"rule {number}: {entry['match']!r} is not a regular expression ({e})") from None
+        return Rule(entry["match"], self._proposal(f"rule {number}", entry))
+
+    def _proposal(self, what: str, entry: object) -> Proposal:
+        """From a table with a type and perhaps a reason, or from the type alone."""
+        if isinstance(entry, str):
+            entry = {"type": entry}
+        name = entry.get("type") if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or not isinstance(name, str):
+            raise self._error(f'{what} has no "type"')
+        try:
+            choice = None if name.strip().lower() == RAW else parse_type(name)
+        except UnknownTypeError as e:
+            raise self._error(f"{what}: {e}") from None
+        why = entry.get("why")
+        return Proposal(choice, why if isinstance(why, str) else f"plan {self.path.name}")
+
+    def _error(self, text: str) -> OptionError:
+        return OptionError(f"the plan {self.path}: {text}")

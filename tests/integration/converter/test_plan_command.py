@@ -1,0 +1,108 @@
+"""tools/plan_eoq.py and convert_eoq.py --plan and --dry-run, as a user runs them."""
+
+import json
+import sys
+from pathlib import Path
+
+import gguf
+import pytest
+from gguf import GGUFWriter
+
+from eoq_formats.gguf_registration import register
+from tests.e2e.command import ROOT, run
+from tests.integration.converter.command_line import assert_refused, run_tool
+from tests.integration.converter.tiny_sources import write_folder_and_gguf
+from tests.unit.converter.gguf_samples import random_weights, write_gguf
+
+register()
+
+PLAN = (sys.executable, ROOT / "tools" / "plan_eoq.py")
+
+
+def sizes(writer: GGUFWriter) -> None:
+    writer.add_block_count(4)
+    writer.add_context_length(512)
+    writer.add_embedding_length(128)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Four blocks, the first with the widest weights."""
+    tensors = {"token_embd.weight": random_weights(50, 40, 128)}
+    for i, width in enumerate((0.4, 0.1, 0.3, 0.05)):
+        for j, (kind, shape) in enumerate({"attn_q": (128, 128), "ffn_up": (256, 128)}.items()):
+            weights = random_weights(10 * i + j, *shape, dtype=float) * (width / 0.05)
+            tensors[f"blk.{i}.{kind}.weight"] = weights.astype("float16")
+    return write_gguf(tmp_path / "model.gguf", tensors, sizes)
+
+
+def types_of(path: Path) -> dict[str, str]:
+    return {t.name: t.tensor_type.name.lower() for t in gguf.GGUFReader(path).tensors}
+
+
+def test_an_ewq_plan_is_made_converted_and_kept(model: Path, tmp_path: Path) -> None:
+    plan, picture, output = tmp_path / "plan.json", tmp_path / "plan.png", tmp_path / "out.gguf"
+    said = run(*PLAN, model, "--planner", "ewq", "--json", plan, "--plot", picture, "--level", "raw=eoq6")
+    assert "mean 4.60" in said and "memory: " in said
+    content = json.loads(plan.read_text())
+    blocks = content["blocks"]
+    assert [block["name"] for block in blocks] == [f"blk.{i}" for i in range(4)]
+    assert content["order"] == ["blk.0", "blk.2", "blk.1", "blk.3"]
+    levels = {"4bit": "eoq4", "8bit": "q8_0", "raw": "eoq6"}
+    assert blocks[0]["decision"] == "4bit" and blocks[3]["decision"] == "raw"
+    for block in blocks:
+        total = sum(m["weights"] * m["entropy"] for m in block["matrices"].values())
+        assert block["entropy"] == pytest.approx(total / block["weights"], rel=1e-14)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+    said = run_tool(model, output, "--plan", plan, "--dry-run")
+    assert said.returncode == 0 and not output.exists()
+    assert "blk.0.attn_q.weight" in said.stdout and "entropy 4." in said.stdout
+    # 2 heads of 32 for keys and for values, 4 blocks, 2 bytes
+    assert f"{512 * 2 * 32 * 2 * 4 * 2 / 1e6:.1f} of which are the F16 cache of 512 tokens" in said.stdout
+
+    done = run_tool(model, output, "--plan", plan)
+    assert done.returncode == 0, done.stderr
+    found = types_of(output)
+    for block in blocks:
+        assert {found[name] for name in block["matrices"]} == {levels[block["decision"]]}
+    assert found["token_embd.weight"] == "eoq6"  # tied: the output's type
+    options = gguf.GGUFReader(output).fields["eoq.options"].contents()
+    assert any(text.startswith("plan=ewq, ") for text in options)
+    planned = float(said.stdout.split("file: ")[1].split(" MB")[0].replace(",", ""))
+    assert planned == pytest.approx(output.stat().st_size / 1e6, abs=0.1)
+
+
+def test_presets(model: Path, tmp_path: Path) -> None:
+    assert "progressive: the first third" in run(*PLAN, model, "--planner", "preset", "--preset", "list")
+    plan = tmp_path / "plan.json"
+    run(*PLAN, model, "--planner", "preset", "--preset", "progressive", "--type", "eoq3", "--json", plan, "--table")
+    done = run_tool(model, tmp_path / "out.gguf", "--plan", plan)
+    assert done.returncode == 0, done.stderr
+    found = types_of(tmp_path / "out.gguf")
+    assert [found[f"blk.{i}.ffn_up.weight"] for i in range(4)] == ["eoq4", "eoq3", "eoq3", "eoq2"]
+
+
+def test_a_hugging_face_folder(tmp_path: Path, llama_source: Path) -> None:
+    folder, _ = write_folder_and_gguf("llama", tmp_path, llama_source)
+    plan = tmp_path / "plan.json"
+    run(*PLAN, folder, "--planner", "ewq", "--json", plan, "--llama-dir", llama_source)
+    assert len(json.loads(plan.read_text())["blocks"]) == 2
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_errors_are_one_sentence(model: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("--planner", "ewq", "--variant", "2bit"), "no EWQ variant '2bit'"),
+        (("--planner", "ewq", "--level", "5bit=eoq5"), "LEVEL=TYPE"),
+        (("--planner", "preset", "--preset", "best"), "no preset 'best'"),
+        (("--planner", "ewq", "--json", tmp_path / "none" / "plan.json"), "does not exist"),
+        (("--planner", "ewq", "--json", model), "give another name"),
+    ):
+        said = run(*PLAN, model, *arguments, expect_failure=True)
+        assert said.startswith("error: ") and message in said and said.count("\n") == 1
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert_refused(run_tool(model, tmp_path / "out.gguf", "--plan", model), "is not UTF-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
