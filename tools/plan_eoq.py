@@ -12,14 +12,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tools.command_line import given, run_to_the_end
 
 if TYPE_CHECKING:
-    from converter.plan import Proposals
-    from converter.plan.ewq import Block, Decisions
-    from converter.source import Source
+    from converter.planning import Planned, Request
 
 EXAMPLES = """\
 examples:
   plan_eoq.py model-f16.gguf --planner ewq --json plan.json --plot plan.png
   plan_eoq.py model-f16.gguf --planner ewq --variant 3bit/4bit --level 4bit=eoq4_64
+  plan_eoq.py model-f16.gguf --planner budget --target-bpw 4.25 --stats model.stats --sensitivity --json plan.json
+  plan_eoq.py model-f16.gguf --planner budget --fit-memory 6GiB --context 8192 --json plan.json
   plan_eoq.py model-f16.gguf --planner preset --preset progressive --type eoq4 --json plan.json
   convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json
 """
@@ -33,14 +33,29 @@ def parse_arguments() -> argparse.Namespace:
     add("model", metavar="MODEL", type=Path, help="Hugging Face model folder, or GGUF file (the first of its splits)")
     add(
         "--planner",
-        choices=("ewq", "preset"),
+        choices=("budget", "ewq", "preset"),
         required=True,
-        help="ewq: by the entropy of the weights; preset: by kind",
+        help="budget: the least predicted loss for a size; ewq: by the entropy of the weights; preset: by kind",
     )
     add("--json", metavar="PLAN.json", type=Path, help="file to write the plan to")
     add("--plot", metavar="OUT.png", type=Path, help="picture of bits a weight (and entropies) over depth")
     add("--table", action="store_true", help="print every tensor")
     add("--context", type=int, default=4096, metavar="N", help="tokens of context to count memory for (default: 4096)")
+    budget = parser.add_argument_group("budget (one of the first three)")
+    size = budget.add_mutually_exclusive_group()
+    size.add_argument("--target-bpw", type=float, metavar="X", help="bits a weight over all tensors, at most")
+    size.add_argument("--target-size", metavar="SIZE", help="of the file, at most: 700MB, 3.5GiB")
+    size.add_argument("--fit-memory", metavar="SIZE", help="for weights, the cache of --context tokens, and buffers")
+    budget.add_argument("--stats", metavar="FILE", type=Path, help="statistics or imatrix to predict losses with")
+    budget.add_argument(
+        "--sensitivity", action="store_true", help="measure what errors of each tensor do to the logits"
+    )
+    budget.add_argument("--calib", metavar="FILE", type=Path, help="text for it (default: the mixture of EOQ)")
+    budget.add_argument("--calib-tokens", type=int, default=4096, metavar="N", help="of the text (default: 4096)")
+    budget.add_argument("--device", default="cpu", help="PyTorch device for it: cpu (default), cuda, cuda:1, mps")
+    budget.add_argument(
+        "--tensor-type", metavar="REGEX=TYPE", action="append", default=[], help="fixed types; may be repeated"
+    )
     ewq = parser.add_argument_group("ewq")
     ewq.add_argument("--variant", default="4bit/8bit", help="8bit, 4bit/8bit (default) or 3bit/4bit")
     ewq.add_argument("--x", type=float, default=1.0, help="standard deviations from mean to threshold (default: 1)")
@@ -67,63 +82,82 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from converter import ConversionOptions, Progress
+    from converter import ConversionOptions
+    from converter.display import ConversionDisplay
     from converter.ingest import open_model
     from converter.plan import FixedPlanner, as_plan_file
+    from converter.plan.budget_planner import summary_lines
     from converter.plan.memory import PlannedFile
     from converter.plan.plot import plot_plan
     from converter.plan.presets import PRESETS
     from converter.plan.tables import block_lines, size_lines, tensor_lines
+    from converter.planning import make_proposals
     from converter.write import check_not_source, resolve_target
 
     if arguments.planner == "preset" and arguments.preset == "list":
         print("\n".join(f"{name}: {preset.description}" for name, preset in PRESETS.items()))
         return
+    request = request_of(arguments)
     options = ConversionOptions(
-        llama_dir=arguments.llama_dir, work_dir=arguments.work_dir, **given(threads=arguments.threads)
+        tensor_types=tuple(arguments.tensor_type),
+        llama_dir=arguments.llama_dir,
+        work_dir=arguments.work_dir,
+        **given(threads=arguments.threads),
     )
     targets = [resolve_target(path) for path in (arguments.json, arguments.plot) if path is not None]
     beside = targets[0] if targets else Path.cwd() / "plan.json"
-    with open_model(arguments.model, beside, options, Progress()) as model:
+    with ConversionDisplay() as display, open_model(arguments.model, beside, options, display) as model:
         for target in targets:
             check_not_source(target, model.paths)
-        proposals, decided = propose(model, arguments, options.threads)
-        plan = FixedPlanner(options, proposals).plan(model.tensors, model.architecture)
+        made = make_proposals(model, arguments.model, request, options, display)
+        plan = FixedPlanner(options, made.proposals).plan(model.tensors, model.architecture)
         planned = PlannedFile.of(plan, model)
         architecture, name = model.architecture, model.paths[0].name
-    if decided is not None:
-        print("\n".join(block_lines(*decided)) + "\n")
+    if made.decisions is not None:
+        print("\n".join(block_lines(made.blocks, made.decisions)) + "\n")
     if arguments.table:
         print("\n".join(tensor_lines(planned)) + "\n")
+    elif arguments.planner == "budget":
+        print("\n".join(summary_lines(made.proposals, [t.tensor for t in plan.tensors])) + "\n")
     print("\n".join(size_lines(planned, arguments.context)))
     if arguments.json:
-        extra = {"model": name, "architecture": architecture, **(about(*decided, arguments) if decided else {})}
-        write_text(arguments.json, json.dumps(as_plan_file(proposals, extra), indent=1, ensure_ascii=False) + "\n")
+        extra = {"model": name, "architecture": architecture, **about(made, arguments)}
+        write_text(arguments.json, json.dumps(as_plan_file(made.proposals, extra), indent=1, ensure_ascii=False) + "\n")
     if arguments.plot:
-        plot_plan(plan, architecture, arguments.plot, decided[1] if decided else None)
+        plot_plan(plan, architecture, arguments.plot, made.decisions)
 
 
-def propose(
-    model: "Source", arguments: argparse.Namespace, threads: int
-) -> "tuple[Proposals, tuple[list[Block], Decisions] | None]":
-    """The proposals, and for EWQ what led to them. Raises OptionError, SourceError, UnknownTypeError."""
-    from converter.plan import ewq
+def request_of(arguments: argparse.Namespace) -> "Request":
+    """Raises OptionError, UnknownTypeError."""
+    from converter import CalibrationOptions
+    from converter.plan.budget_planner import parse_size
     from converter.plan.levels import LevelTable
-    from converter.plan.presets import propose_preset
+    from converter.planning import Budget, BudgetRequest, EwqRequest, PresetRequest
 
     if arguments.planner == "preset":
-        return propose_preset(arguments.preset, arguments.type, model.tensors, model.architecture), None
-    levels = LevelTable.changed(arguments.level)
-    ewq.decide([0.0], arguments.x, arguments.variant)  # refuses before the work what it would refuse after it
-    blocks = ewq.measure(model, threads=threads, **given(epsilon=arguments.epsilon))
-    decisions = ewq.decide([block.entropy for block in blocks], arguments.x, arguments.variant)
-    return ewq.propose(blocks, decisions, levels), (blocks, decisions)
+        return PresetRequest(arguments.preset, arguments.type)
+    if arguments.planner == "ewq":
+        levels = LevelTable.changed(arguments.level)
+        return EwqRequest(arguments.variant, arguments.x, levels=levels, **given(epsilon=arguments.epsilon))
+    size, memory = (text and parse_size(text) for text in (arguments.target_size, arguments.fit_memory))
+    sensitivity = None
+    if arguments.sensitivity:
+        sensitivity = CalibrationOptions(
+            text=arguments.calib,
+            tokens=arguments.calib_tokens,
+            device=arguments.device,
+            **given(threads=arguments.threads),
+        )
+    return BudgetRequest(Budget(arguments.target_bpw, size, memory, arguments.context), arguments.stats, sensitivity)
 
 
-def about(blocks: "list[Block]", decisions: "Decisions", arguments: argparse.Namespace) -> dict[str, Any]:
+def about(made: "Planned", arguments: argparse.Namespace) -> dict[str, Any]:
     """EWQ's numbers for the plan file: all, then block by block in the model's order."""
     from converter.plan.softmax_entropy import EPSILON
 
+    if made.decisions is None:
+        return {}
+    blocks, decisions = made.blocks, made.decisions
     return {
         "variant": arguments.variant,
         "x": arguments.x,

@@ -9,6 +9,10 @@ from converter.source import Source
 
 _KV_BYTES = 2
 """Of an element of the cache, F16 by default."""
+_BATCH = 512
+"""Tokens that llama.cpp computes at once by default."""
+_TENSOR_HEAD = 96
+"""Bytes of a tensor's entry in the header with its padding, more or less."""
 _UNLIKE = ("attention.kv_lora_rank", "ssm.state_size", "wkv.head_size", "shortconv.l_cache")
 """Keys of architectures whose cache is another one than keys and values of all heads."""
 
@@ -20,6 +24,8 @@ class PlannedFile:
     plan: Plan
     file_bytes: int
     """All tensors with padding, and the header of the source: within a few kB of the file."""
+    compute_bytes: int
+    """An estimate of llama.cpp's buffers for a batch of 512 tokens with flash attention."""
     kv_bytes_per_token: int | None
     """In F16; None where the architecture keeps something else, or does not say."""
     trained_context: int | None
@@ -27,13 +33,31 @@ class PlannedFile:
     @classmethod
     def of(cls, plan: Plan, model: Source) -> "PlannedFile":
         tensors = sum(align(t.nbytes, model.alignment) for t in plan.tensors)
-        header = sum(len(entry.raw) for entry in model.metadata)
         context = _number(model.metadata, f"{model.architecture}.context_length")
-        return cls(plan, tensors + header, kv_bytes_per_token(model.metadata, model.architecture), context)
+        per_token = kv_bytes_per_token(model.metadata, model.architecture)
+        return cls(plan, tensors + header_bytes(model), compute_bytes(model), per_token, context)
 
     def memory(self, context: int) -> int | None:
-        """Bytes of the weights and of the cache for so many tokens; buffers for computing come on top."""
-        return None if self.kv_bytes_per_token is None else self.plan.nbytes + context * self.kv_bytes_per_token
+        """Bytes of the weights, of the cache for so many tokens, and of the buffers."""
+        if self.kv_bytes_per_token is None:
+            return None
+        return self.plan.nbytes + context * self.kv_bytes_per_token + self.compute_bytes
+
+
+def header_bytes(model: Source) -> int:
+    """Of the source's metadata, with the padding of all tensors at most."""
+    return sum(len(entry.raw) for entry in model.metadata) + len(model.tensors) * _TENSOR_HEAD
+
+
+def compute_bytes(model: Source) -> int:
+    """What llama.cpp reserves for a batch: logits of all its tokens, or the widest layer, in float32.
+
+    For Qwen2.5 0.5B and SmolLM2 135M it is the size that llama.cpp prints, to the byte.
+    """
+    width = _number(model.metadata, f"{model.architecture}.embedding_length") or 0
+    hidden = _number(model.metadata, f"{model.architecture}.feed_forward_length") or 4 * width
+    vocabulary = next((t.rows for t in model.tensors if t.name == "token_embd.weight"), 0)
+    return _BATCH * 4 * max(vocabulary + 2 * width, 3 * hidden + 3 * width)
 
 
 def kv_bytes_per_token(metadata: Sequence[MetadataEntry], architecture: str) -> int | None:

@@ -36,10 +36,10 @@ def size_lines(planned: PlannedFile, context: int) -> list[str]:
     if memory is None:
         lines.append(f"memory: {plan.nbytes / 1e6:,.1f} MB for the weights; the cache of this architecture is unknown")
     else:
-        cache = memory - plan.nbytes
+        cache = memory - plan.nbytes - planned.compute_bytes
         lines.append(
-            f"memory: {memory / 1e6:,.1f} MB, {cache / 1e6:,.1f} of which are the F16 cache of {context} tokens; "
-            "buffers for computing come on top"
+            f"memory: {memory / 1e6:,.1f} MB, {cache / 1e6:,.1f} of which are the F16 cache of {context} tokens, and "
+            f"{planned.compute_bytes / 1e6:,.1f} buffers for computing"
         )
     return lines
 

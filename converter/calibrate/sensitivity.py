@@ -1,0 +1,107 @@
+"""How much an error of a tensor's outputs costs at the logits, by one gradient for all tensors.
+
+A small change e of the output of a matrix changes the distribution of the next token by the divergence e' F e / 2, F
+the Fisher information: the mean of g g' over gradients g of the log-probability of tokens drawn from the model itself.
+Rounding errors are uncorrelated with g and proportional to the squared weights of a row, so for an error of the
+fraction r of the output's energy the divergence is r times
+
+    sensitivity = 1/2 * (sum over rows o of mean g_o^2 * |w_o|^2 / |W|^2) * mean |W x|^2
+
+This is the slope of the linearity theorem (Malinovskii et al. 2024, HIGGS), with one backward pass in place of noise
+injected into one tensor after the other. That theorem's noise is that of the weights; here it is that of the outputs.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from converter.calibrate.load import WAYS_OUT, load_model
+from converter.calibrate.modules import MatchedModule, match_modules, module_weight
+from converter.calibrate.sequences import make_sequences
+from converter.calibration_options import CalibrationOptions
+from converter.errors import CalibrationError
+from converter.progress import Progress
+from converter.source import Source
+from converter.tensors import TensorInfo
+from converter.torch_settings import torch_settings
+
+
+class _Watch:
+    """Sums over the tokens that a module saw. Its hooks live as long as the model."""
+
+    def __init__(self, matched: MatchedModule) -> None:
+        self.matched = matched
+        weight = module_weight(matched.module).detach()
+        rows = weight.float().square().sum(1)
+        self.shares = (rows / rows.sum().clamp_min(torch.finfo(torch.float32).tiny)).double()
+        self.gradient = self.energy = 0.0
+        self.tokens = 0
+        matched.module.register_forward_hook(self._forward)
+
+    def _forward(self, module: Any, arguments: Any, output: torch.Tensor) -> None:
+        bias = getattr(module, "bias", None)
+        with torch.no_grad():
+            product = output if bias is None else output - bias
+            self.energy += float(product.double().square().sum())
+            self.tokens += output.numel() // output.shape[-1]
+        if output.requires_grad:
+            output.register_hook(self._backward)  # type: ignore[no-untyped-call]
+
+    def _backward(self, gradient: torch.Tensor) -> None:
+        squares = gradient.double().square().reshape(-1, gradient.shape[-1]).sum(0)
+        self.gradient += float(squares @ self.shares.to(squares.device))
+
+    def sensitivity(self, tokens: int) -> float:
+        """Nats a token for a relative error of 1; `tokens` is the number that the model saw."""
+        return 0.5 * self.gradient / tokens * self.energy / max(1, self.tokens)
+
+
+def measure_sensitivity(
+    source: Source,
+    model: Path,
+    targets: Sequence[TensorInfo],
+    options: CalibrationOptions,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Sensitivity by tensor name: KL divergence in nats a token for an error as large as the tensor's whole output.
+
+    All activations of one sequence are held at a time. Targets that transformers has no module for are left out; of
+    experts, the sum. Raises CalibrationError.
+    """
+    progress = progress or Progress()
+    with torch_settings(options.threads):
+        progress.stage("loading the model for sensitivities", 0)
+        loaded = load_model(model, source, options)
+        if not hasattr(loaded.model, "get_output_embeddings") or loaded.model.get_output_embeddings() is None:
+            raise CalibrationError(
+                f"{model} gives no logits, so sensitivities cannot be measured; leave --sensitivity out"
+            )
+        matches = match_modules(loaded.model, source, targets, options.threads)
+        if not matches.modules:
+            raise CalibrationError(f"none of the tensors to plan for is known to transformers in {model}; {WAYS_OUT}")
+        sequences = make_sequences(loaded, options).tokens
+        loaded.model.requires_grad_(False)
+        watches = [_Watch(matched) for matched in matches.modules]
+        # gradients of activations alone: they start at the embeddings
+        loaded.model.get_input_embeddings().register_forward_hook(lambda m, a, output: output.requires_grad_(True))
+        generator = torch.Generator(loaded.model.device).manual_seed(options.seed)
+        progress.stage("sensitivities", len(sequences))
+        for tokens in sequences:
+            _backward(loaded.model, tokens[None].to(loaded.model.device), generator)
+            progress.advance(1)
+    found: dict[str, float] = {}
+    for watch in watches:
+        name = watch.matched.tensor.name
+        found[name] = found.get(name, 0.0) + watch.sensitivity(sequences.numel())
+    return found
+
+
+def _backward(model: Any, tokens: torch.Tensor, generator: torch.Generator) -> None:
+    """Gradients of the log-probabilities of tokens that are drawn from the model's own distribution."""
+    with torch.enable_grad():
+        logits = model(input_ids=tokens, use_cache=False).logits[0].float()
+        with torch.no_grad():
+            drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+        torch.nn.functional.cross_entropy(logits, drawn, reduction="sum").backward()  # type: ignore[no-untyped-call]

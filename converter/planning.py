@@ -1,0 +1,154 @@
+"""Planning from end to end: an open model and what a user asks for in, proposals out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from converter.calibration_options import CalibrationOptions
+from converter.errors import OptionError, StatisticsError
+from converter.options import ConversionOptions
+from converter.plan import FixedPlanner, Proposals, ewq
+from converter.plan.budget_planner import propose_within, weights_to_plan
+from converter.plan.levels import LevelTable
+from converter.plan.losses import TensorLoss, measured_losses, with_sensitivities
+from converter.plan.memory import compute_bytes, header_bytes, kv_bytes_per_token
+from converter.plan.presets import propose_preset
+from converter.plan.softmax_entropy import EPSILON
+from converter.progress import Progress
+from converter.source import Source
+from converter.tensors import TensorInfo
+
+
+@dataclass(frozen=True)
+class EwqRequest:
+    """Types by the entropy of the weights."""
+
+    variant: str = "4bit/8bit"
+    x: float = 1.0
+    """Standard deviations from the mean down to the threshold."""
+    epsilon: float = EPSILON
+    levels: LevelTable = field(default_factory=LevelTable)
+
+
+@dataclass(frozen=True)
+class PresetRequest:
+    """Types by kind of layer and depth."""
+
+    name: str = "uniform"
+    base: str = "eoq4"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a model may take: one of the three. Raises OptionError."""
+
+    bits_per_weight: float | None = None
+    """Over all tensors."""
+    file_bytes: int | None = None
+    memory_bytes: int | None = None
+    """For weights, the cache of `context` tokens, and buffers."""
+    context: int = 4096
+
+    def __post_init__(self) -> None:
+        if sum(one is not None for one in (self.bits_per_weight, self.file_bytes, self.memory_bytes)) != 1:
+            raise OptionError("a budget is one of bits a weight, size of the file, and memory; give one of them")
+
+    def for_tensors(self, model: Source) -> int:
+        """Bytes for all tensors, padding aside. Raises OptionError."""
+        if self.bits_per_weight is not None:
+            return int(self.bits_per_weight * sum(t.weights for t in model.tensors) / 8)
+        if self.file_bytes is not None:
+            return self.file_bytes - header_bytes(model)
+        assert self.memory_bytes is not None
+        cache = kv_bytes_per_token(model.metadata, model.architecture)
+        if cache is None:
+            raise OptionError(
+                f"the cache of {model.architecture} models is not known here, so memory cannot be counted; "
+                "give the size of the file in place of the memory"
+            )
+        return self.memory_bytes - self.context * cache - compute_bytes(model)
+
+
+@dataclass(frozen=True)
+class BudgetRequest:
+    """The least predicted loss within a budget."""
+
+    budget: Budget
+    statistics: Path | None = None
+    """File of statistics, or an imatrix of llama.cpp, to predict errors with."""
+    sensitivity: CalibrationOptions | None = None
+    """Text and device to measure with what errors do to the logits; None: all tensors count the same."""
+
+
+Request = EwqRequest | PresetRequest | BudgetRequest
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Proposals, and for EWQ what led to them."""
+
+    proposals: Proposals
+    blocks: tuple[ewq.Block, ...] = ()
+    decisions: ewq.Decisions | None = None
+
+
+def make_proposals(
+    model: Source, path: Path, request: Request, options: ConversionOptions, progress: Progress
+) -> Planned:
+    """Plan for the model that the user named by `path`. Types that `options` name are counted with. Raises EoqError."""
+    if isinstance(request, BudgetRequest):
+        return Planned(_within_budget(model, path, request, options, progress))
+    if isinstance(request, PresetRequest):
+        return Planned(propose_preset(request.name, request.base, model.tensors, model.architecture))
+    ewq.decide([0.0], request.x, request.variant)  # refuses before the work what it would refuse after it
+    blocks = ewq.blocks_of(model.tensors, model.architecture)
+    progress.stage("entropies", sum(t.weights for tensors in blocks.values() for t in tensors))
+    measured = ewq.measure(model, request.epsilon, options.threads, progress.advance)
+    decisions = ewq.decide([block.entropy for block in measured], request.x, request.variant)
+    return Planned(ewq.propose(measured, decisions, request.levels), tuple(measured), decisions)
+
+
+def _within_budget(
+    model: Source, path: Path, request: BudgetRequest, options: ConversionOptions, progress: Progress
+) -> Proposals:
+    budget = request.budget.for_tensors(model)
+    fixed = {
+        t.tensor.name: t.type
+        for t in FixedPlanner(options).plan(model.tensors, model.architecture).tensors
+        if any(override.matches(t.tensor.name) for override in options.overrides)
+    }
+    propose_within(budget, model.tensors, model.architecture, {}, fixed)  # as above
+    tensors = [t for t in weights_to_plan(model.tensors, model.architecture) if t.name not in fixed]
+    losses = _losses(model, path, request, options, tensors, progress)
+    return propose_within(budget, model.tensors, model.architecture, losses, fixed)
+
+
+def _losses(
+    model: Source,
+    path: Path,
+    request: BudgetRequest,
+    options: ConversionOptions,
+    tensors: Sequence[TensorInfo],
+    progress: Progress,
+) -> dict[str, TensorLoss]:
+    """By statistics, by the model's gradients, by both, or nothing."""
+    losses: dict[str, TensorLoss] = {}
+    if request.statistics is not None:
+        # torch takes seconds to load, which a plan without it does not need
+        from converter.statistics import ShrunkStatistics, check_statistics, open_statistics
+        from converter.torch_settings import torch_settings
+
+        if not request.statistics.exists():
+            raise StatisticsError(f"the statistics {request.statistics} do not exist; make them with stats_eoq.py")
+        statistics = open_statistics(request.statistics)
+        check_statistics(statistics, model)
+        progress.stage("predicting errors", sum(t.weights for t in tensors))
+        shrunk = ShrunkStatistics(statistics, options.shrinkage)
+        with torch_settings(options.threads):
+            losses = measured_losses(model, tensors, shrunk, options.damping, options.threads, done=progress.advance)
+    if request.sensitivity is not None:
+        from converter.calibrate.sensitivity import measure_sensitivity
+
+        found = measure_sensitivity(model, path, tensors, request.sensitivity, progress)
+        losses = with_sensitivities(losses, tensors, found)
+    return losses
