@@ -10,13 +10,13 @@ from eoq_formats import kernels
 
 
 @contextmanager
-def torch_settings(threads: int) -> Iterator[None]:
-    """Run with so many threads and without gradients."""
+def torch_settings(threads: int, gradients: bool = False) -> Iterator[None]:
+    """Run with so many threads, and without gradients unless they are asked for."""
     before = torch.get_num_threads()
     kernels.set_threads(threads)  # numba and torch share one OpenMP, and the last to set its threads wins
     torch.set_num_threads(threads)
     try:
-        with torch.inference_mode(), threadpool_limits(threads, user_api="blas"):
+        with torch.inference_mode(not gradients), threadpool_limits(threads, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(before)

@@ -97,7 +97,7 @@ def _mismatch(match: MatchedModule, weights: SourceWeights) -> str:
     step = max(1, _PIECE // columns)
     for row in range(0, common, step):
         stored += weights.read(match.tensor, start + row, start + min(row + step, common)).sum(0, dtype=np.float64)
-    own = weight[:common].sum(0, dtype=torch.float32).double().cpu().numpy()
+    own = weight[:common].detach().sum(0, dtype=torch.float32).double().cpu().numpy()
     if _cosine(stored, own) < _LEAST_COSINE:
         return f"{match.name} of transformers holds other weights, or in another order"
     return ""

@@ -18,18 +18,24 @@ def allocate(tensors: Sequence[Sequence[Choice]], budget: int) -> list[int] | No
     """The number of the choice for each tensor, so that bytes are at most `budget` and losses add up to little.
 
     By Lagrangian relaxation: from the smallest choices on, the step that saves most loss for a byte is taken first,
-    along the lower convex hull of each tensor's choices. Steps that no longer fit are passed over. What room is left
-    then goes to single changes, the best first, until no single change fits. So the total is the least possible for
-    the bytes it takes before those last changes, and within one step of the least for the budget.
+    along the lower convex hull of each tensor's choices, which is optimal for the bytes taken so far. From the first
+    step that does not fit on there are two ways: to pass such steps over and go on, or to stop. Then what room is left
+    goes to single changes, the one that saves most loss first, until none fits. The better way is taken.
 
-    None where even the smallest choices take more. Among equal choices the earlier ones win; the result depends on
-    nothing but the numbers.
+    None where even the smallest choices take more. The result depends on nothing but the numbers.
     """
     hulls = [_hull(choices) for choices in tensors]
-    chosen = [hull[0] for hull in hulls]
-    left = budget - sum(choices[i].nbytes for choices, i in zip(tensors, chosen, strict=True))
-    if left < 0:
+    least = sum(choices[hull[0]].nbytes for choices, hull in zip(tensors, hulls, strict=True))
+    if least > budget:
         return None
+    ways = [_along_hulls(tensors, hulls, budget - least, pass_over) for pass_over in (True, False)]
+    return min(ways, key=lambda chosen: sum(found[i].loss for found, i in zip(tensors, chosen, strict=True)))
+
+
+def _along_hulls(
+    tensors: Sequence[Sequence[Choice]], hulls: Sequence[Sequence[int]], left: int, pass_over: bool
+) -> list[int]:
+    chosen = [hull[0] for hull in hulls]
     steps = []
     for t, (choices, hull) in enumerate(zip(tensors, hulls, strict=True)):
         for number, (a, b) in enumerate(pairwise(hull)):
@@ -41,6 +47,8 @@ def allocate(tensors: Sequence[Sequence[Choice]], budget: int) -> list[int] | No
         if chosen[t] == hulls[t][number] and cost <= left:
             chosen[t] = b
             left -= cost
+        elif not pass_over:
+            break
     _fill(tensors, chosen, left)
     return chosen
 

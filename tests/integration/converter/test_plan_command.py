@@ -11,7 +11,7 @@ from gguf import GGUFWriter
 from eoq_formats.gguf_registration import register
 from tests.e2e.command import ROOT, run
 from tests.integration.converter.command_line import assert_refused, run_tool
-from tests.integration.converter.tiny_sources import write_folder_and_gguf
+from tests.integration.converter.tiny_sources import write_folder_and_gguf, write_text
 from tests.unit.converter.gguf_samples import random_weights, write_gguf
 
 register()
@@ -85,6 +85,22 @@ def test_presets(model: Path, tmp_path: Path) -> None:
     assert [found[f"blk.{i}.ffn_up.weight"] for i in range(4)] == ["eoq4", "eoq3", "eoq3", "eoq2"]
 
 
+def test_a_budget_is_kept(tmp_path: Path, llama_source: Path) -> None:
+    _, gguf_file = write_folder_and_gguf("llama", tmp_path, llama_source)
+    plan, output, text = tmp_path / "plan.json", tmp_path / "out.gguf", write_text(tmp_path)
+    size = gguf_file.stat().st_size // 5
+    measured = ("--sensitivity", "--calib", text, "--calib-tokens", "512")
+    said = run(*PLAN, gguf_file, "--planner", "budget", "--target-size", str(size), "--json", plan, *measured)
+    assert "ffn_down.weight" in said
+    done = run_tool(gguf_file, output, "--plan", plan)
+    assert done.returncode == 0, done.stderr
+    largest = max(t.n_bytes for t in gguf.GGUFReader(output).tensors)
+    assert size - largest < output.stat().st_size <= size
+    assert len(set(types_of(output).values())) > 2
+    said = run(*PLAN, gguf_file, "--planner", "budget", "--target-bpw", "1", expect_failure=True)
+    assert "too small: in the smallest types they take" in said
+
+
 def test_a_hugging_face_folder(tmp_path: Path, llama_source: Path) -> None:
     folder, _ = write_folder_and_gguf("llama", tmp_path, llama_source)
     plan = tmp_path / "plan.json"
@@ -100,6 +116,7 @@ def test_errors_are_one_sentence(model: Path, tmp_path: Path) -> None:
         (("--planner", "preset", "--preset", "best"), "no preset 'best'"),
         (("--planner", "ewq", "--json", tmp_path / "none" / "plan.json"), "does not exist"),
         (("--planner", "ewq", "--json", model), "give another name"),
+        (("--planner", "budget"), "give one of them"),
     ):
         said = run(*PLAN, model, *arguments, expect_failure=True)
         assert said.startswith("error: ") and message in said and said.count("\n") == 1
