@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converter.calibration_options import CalibrationOptions
 from converter.errors import OptionError, StatisticsError
@@ -18,6 +19,9 @@ from converter.progress import Progress
 from converter.source import Source
 from converter.tensors import TensorInfo
 
+if TYPE_CHECKING:
+    from converter.plan.fastewq import BlockShape
+
 
 @dataclass(frozen=True)
 class EwqRequest:
@@ -28,6 +32,18 @@ class EwqRequest:
     """Standard deviations from the mean down to the threshold."""
     epsilon: float = EPSILON
     levels: LevelTable = field(default_factory=LevelTable)
+
+
+@dataclass(frozen=True)
+class FastEwqRequest:
+    """The same, guessed from the shape of the model alone."""
+
+    variant: str = "8bit"
+    four_bit: int = 1
+    """Blocks that get 4 bits in the variant `4bit/8bit`, the last of those that are picked."""
+    levels: LevelTable = field(default_factory=LevelTable)
+    dataset: Path | None = None
+    """To learn from; None for the one that comes with EOQ."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,7 @@ class BudgetRequest:
     """Text and device to measure with what errors do to the logits; None: all tensors count the same."""
 
 
-Request = EwqRequest | PresetRequest | BudgetRequest
+Request = EwqRequest | FastEwqRequest | PresetRequest | BudgetRequest
 
 
 @dataclass(frozen=True)
@@ -100,12 +116,27 @@ def make_proposals(
         return Planned(_within_budget(model, path, request, options, progress))
     if isinstance(request, PresetRequest):
         return Planned(propose_preset(request.name, request.base, model.tensors, model.architecture))
+    if isinstance(request, FastEwqRequest):
+        from converter.plan.fastewq import blocks_of_model
+
+        return Planned(fast_proposals(blocks_of_model(model), request)[0])
     ewq.decide([0.0], request.x, request.variant)  # refuses before the work what it would refuse after it
     blocks = ewq.blocks_of(model.tensors, model.architecture)
     progress.stage("entropies", sum(t.weights for tensors in blocks.values() for t in tensors))
     measured = ewq.measure(model, request.epsilon, options.threads, progress.advance)
     decisions = ewq.decide([block.entropy for block in measured], request.x, request.variant)
     return Planned(ewq.propose(measured, decisions, request.levels), tuple(measured), decisions)
+
+
+def fast_proposals(blocks: Sequence["BlockShape"], request: FastEwqRequest) -> tuple[Proposals, list[str]]:
+    """FastEWQ's proposals and levels for blocks that may be known from a config.json alone. Raises OptionError."""
+    # scikit-learn takes a second to load
+    from converter.plan.fastewq import DATASET, FastEwq, read_dataset
+    from converter.plan.fastewq.classifier import propose_fast
+
+    classifier = FastEwq(read_dataset(request.dataset or DATASET))
+    levels = classifier.levels(blocks, request.variant, request.four_bit)
+    return propose_fast(blocks, levels, request.levels), levels
 
 
 def _within_budget(

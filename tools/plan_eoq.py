@@ -30,12 +30,18 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", type=Path, help="Hugging Face model folder, or GGUF file (the first of its splits)")
+    add(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        help="Hugging Face model folder, GGUF file, or for fastewq a config.json",
+    )
     add(
         "--planner",
-        choices=("budget", "ewq", "preset"),
+        choices=("budget", "ewq", "fastewq", "preset"),
         required=True,
-        help="budget: the least predicted loss for a size; ewq: by the entropy of the weights; preset: by kind",
+        help="budget: the least predicted loss for a size; ewq: by the entropy of the weights; fastewq: ewq, guessed "
+        "from the shape of the model; preset: by kind of layer",
     )
     add("--json", metavar="PLAN.json", type=Path, help="file to write the plan to")
     add("--plot", metavar="OUT.png", type=Path, help="picture of bits a weight (and entropies) over depth")
@@ -56,8 +62,8 @@ def parse_arguments() -> argparse.Namespace:
     budget.add_argument(
         "--tensor-type", metavar="REGEX=TYPE", action="append", default=[], help="fixed types; may be repeated"
     )
-    ewq = parser.add_argument_group("ewq")
-    ewq.add_argument("--variant", default="4bit/8bit", help="8bit, 4bit/8bit (default) or 3bit/4bit")
+    ewq = parser.add_argument_group("ewq and fastewq")
+    ewq.add_argument("--variant", help="8bit (default of fastewq), 4bit/8bit (default of ewq), or 3bit/4bit (ewq)")
     ewq.add_argument("--x", type=float, default=1.0, help="standard deviations from mean to threshold (default: 1)")
     ewq.add_argument("--epsilon", type=float, help="inside the logarithm (default: 0.01)")
     ewq.add_argument(
@@ -67,6 +73,10 @@ def parse_arguments() -> argparse.Namespace:
         metavar="LEVEL=TYPE",
         help="type of raw, 8bit, 4bit, … ; may be repeated",
     )
+    ewq.add_argument(
+        "--four-bit", type=int, default=1, metavar="N", help="fastewq 4bit/8bit: how many get 4 bits (default: 1)"
+    )
+    ewq.add_argument("--dataset", type=Path, metavar="FILE.csv", help="fastewq: blocks to learn from")
     preset = parser.add_argument_group("preset")
     preset.add_argument("--preset", default="uniform", help="name; `--preset list` prints them (default: uniform)")
     preset.add_argument("--type", default="eoq4", metavar="TYPE", help="the base (default: eoq4)")
@@ -76,6 +86,8 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.context < 1:
         parser.error("the context must have at least one token")
+    if arguments.four_bit < 0:
+        parser.error("--four-bit must not be negative")
     if arguments.epsilon is not None and not arguments.epsilon > 0:
         parser.error("--epsilon must be above 0")
     return arguments
@@ -98,6 +110,9 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join(f"{name}: {preset.description}" for name, preset in PRESETS.items()))
         return
     request = request_of(arguments)
+    if arguments.planner == "fastewq" and (arguments.model.is_dir() or arguments.model.suffix == ".json"):
+        plan_from_config(arguments)
+        return
     options = ConversionOptions(
         tensor_types=tuple(arguments.tensor_type),
         llama_dir=arguments.llama_dir,
@@ -127,18 +142,42 @@ def run(arguments: argparse.Namespace) -> None:
         plot_plan(plan, architecture, arguments.plot, made.decisions)
 
 
+def plan_from_config(arguments: argparse.Namespace) -> None:
+    """FastEWQ without weights. Raises EoqError."""
+    from converter.plan import as_plan_file
+    from converter.plan.fastewq import blocks_of_config
+    from converter.planning import FastEwqRequest, fast_proposals
+    from converter.write import resolve_target
+
+    request = request_of(arguments)
+    assert isinstance(request, FastEwqRequest)
+    config = arguments.model / "config.json" if arguments.model.is_dir() else arguments.model
+    target = resolve_target(arguments.json) if arguments.json else None
+    blocks = blocks_of_config(config)
+    proposals, levels = fast_proposals(blocks, request)
+    print(f"{'block':<12} {'weights':>13}  level")
+    for block, level in zip(blocks, levels, strict=True):
+        print(f"{block.name:<12} {block.parameters:>13,}  {level}")
+    if target:
+        extra = {"model": config.resolve().parent.name, "variant": request.variant}
+        write_text(target, json.dumps(as_plan_file(proposals, extra), indent=1, ensure_ascii=False) + "\n")
+
+
 def request_of(arguments: argparse.Namespace) -> "Request":
     """Raises OptionError, UnknownTypeError."""
     from converter import CalibrationOptions
     from converter.plan.budget_planner import parse_size
     from converter.plan.levels import LevelTable
-    from converter.planning import Budget, BudgetRequest, EwqRequest, PresetRequest
+    from converter.planning import Budget, BudgetRequest, EwqRequest, FastEwqRequest, PresetRequest
 
     if arguments.planner == "preset":
         return PresetRequest(arguments.preset, arguments.type)
     if arguments.planner == "ewq":
         levels = LevelTable.changed(arguments.level)
-        return EwqRequest(arguments.variant, arguments.x, levels=levels, **given(epsilon=arguments.epsilon))
+        return EwqRequest(x=arguments.x, levels=levels, **given(variant=arguments.variant, epsilon=arguments.epsilon))
+    if arguments.planner == "fastewq":
+        levels, variant = LevelTable.changed(arguments.level), given(variant=arguments.variant)
+        return FastEwqRequest(four_bit=arguments.four_bit, levels=levels, dataset=arguments.dataset, **variant)
     size, memory = (text and parse_size(text) for text in (arguments.target_size, arguments.fit_memory))
     sensitivity = None
     if arguments.sensitivity:
@@ -159,7 +198,7 @@ def about(made: "Planned", arguments: argparse.Namespace) -> dict[str, Any]:
         return {}
     blocks, decisions = made.blocks, made.decisions
     return {
-        "variant": arguments.variant,
+        "variant": arguments.variant or "4bit/8bit",
         "x": arguments.x,
         "epsilon": arguments.epsilon or EPSILON,
         "mean": decisions.mean,

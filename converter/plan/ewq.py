@@ -19,7 +19,8 @@ VARIANTS = {
     "3bit/4bit": ("3bit", "4bit", "4bit"),
 }
 """Levels of blocks up to the threshold, up to the mean, and above it. The last is the paper's for edge devices."""
-_BLOCK = re.compile(r"(?P<block>(?:.*\.)?blk\.(?P<index>\d+))\.")
+BLOCK = re.compile(r"(?P<block>(?:.*\.)?blk\.(?P<index>\d+))\.")
+"""The start of the GGUF names of a block's tensors."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def blocks_of(tensors: Sequence[TensorInfo], architecture: str) -> dict[str, lis
     """The weight matrices that are quantised, by block, in the model's order. Embeddings and output are in none."""
     found: dict[str, list[TensorInfo]] = {}
     for tensor in tensors:
-        match = _BLOCK.match(tensor.name)
+        match = BLOCK.match(tensor.name)
         if match and keep_reason(tensor, architecture) is None:
             found.setdefault(match["block"], []).append(tensor)
     return dict(sorted(found.items(), key=lambda item: _place(item[0])))

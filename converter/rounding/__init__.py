@@ -1,11 +1,12 @@
-"""From weights to the bytes of a tensor: to nearest, or with error feedback."""
+"""From weights to the bytes of a tensor: to nearest, or with error feedback.
 
-from converter.rounding.error_feedback import ErrorFeedback
+The latter is in converter.rounding.error_feedback, and not here: it loads PyTorch.
+"""
+
 from converter.rounding.nearest import RoundToNearest
 from converter.rounding.rows import RoundedRows, Rounding, WeightedError, copy_rows, row_chunks
 
 __all__ = [
-    "ErrorFeedback",
     "RoundToNearest",
     "RoundedRows",
     "Rounding",
