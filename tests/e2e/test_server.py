@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.e2e.command import ROOT, run
 from tests.e2e.conftest import Convert
 
 START_SECONDS = 120
@@ -69,3 +73,28 @@ def test_chat_completion(programs: Path, smollm2: Convert) -> None:
     assert choice["message"]["role"] == "assistant"
     assert "Paris" in choice["message"]["content"]
     assert answer["usage"]["completion_tokens"] > 1
+
+
+def test_mmlu(programs: Path, smollm2: Convert, tmp_path: Path) -> None:
+    """Six questions of our own; a model of this size knows some of the answers, so only the form is certain."""
+    questions = tmp_path / "general_knowledge_test.csv"
+    questions.write_text(
+        "What is the capital of France?,Berlin,Paris,Rome,Madrid,B\n"
+        "How many legs does a spider have?,2,4,6,8,D\n"
+        "Which of these is a fruit?,apple,stone,chair,cloud,A\n"
+        "What colour is fresh snow?,black,green,white,red,C\n"
+        "Which planet do we live on?,Mars,Venus,Saturn,Earth,D\n"
+        '"What is ""cat"" in German?",Hund,Katze,Maus,Vogel,B\n'
+    )
+    out = tmp_path / "out.json"
+    with llama_server(programs, smollm2("eoq4")) as address:
+        tool = (sys.executable, ROOT / "tools" / "eval_mmlu.py")
+        said = run(*tool, questions, "--server", address, "--json", out, "--quiet")
+    assert "| general knowledge | 6 | " in said
+    content = json.loads(out.read_text())
+    # some letter is among the hundred likeliest tokens after "Answer:"
+    assert content["all"]["unanswered"] == 0
+    for question in content["questions"]:
+        assert sum(question["probabilities"]) == pytest.approx(1)
+        assert max(question["probabilities"]) == question["probabilities"][question["picked"]]
+    assert content["all"]["perplexity"] > 1
