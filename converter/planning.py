@@ -1,14 +1,14 @@
 """Planning from end to end: an open model and what a user asks for in, proposals out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter.calibration_options import CalibrationOptions
 from converter.errors import OptionError, StatisticsError
 from converter.options import ConversionOptions
-from converter.plan import FixedPlanner, Proposals, ewq
+from converter.plan import FixedPlanner, Proposal, Proposals, ewq
 from converter.plan.budget_planner import propose_within, weights_to_plan
 from converter.plan.levels import LevelTable
 from converter.plan.losses import TensorLoss, measured_losses, with_sensitivities
@@ -111,7 +111,16 @@ class Planned:
 def make_proposals(
     model: Source, path: Path, request: Request, options: ConversionOptions, progress: Progress
 ) -> Planned:
-    """Plan for the model that the user named by `path`. Types that `options` name are counted with. Raises EoqError."""
+    """Plan for the model that the user named by `path`. Types that `options` name are part of it. Raises EoqError."""
+    made = _planned(model, path, request, options, progress)
+    kept = weights_to_plan(model.tensors, model.architecture)
+    named = {t.name: o for t in kept if (o := next((o for o in options.overrides if o.matches(t.name)), None))}
+    tensors = {name: Proposal(override.type, f"--tensor-type {override.text}") for name, override in named.items()}
+    proposals = replace(made.proposals, tensors={**made.proposals.tensors, **tensors})
+    return replace(made, proposals=proposals)
+
+
+def _planned(model: Source, path: Path, request: Request, options: ConversionOptions, progress: Progress) -> Planned:
     if isinstance(request, BudgetRequest):
         return Planned(_within_budget(model, path, request, options, progress))
     if isinstance(request, PresetRequest):

@@ -47,6 +47,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--plot", metavar="OUT.png", type=Path, help="picture of bits a weight (and entropies) over depth")
     add("--table", action="store_true", help="print every tensor")
     add("--context", type=int, default=4096, metavar="N", help="tokens of context to count memory for (default: 4096)")
+    add(
+        "--tensor-type", metavar="REGEX=TYPE", action="append", default=[], help="types that are fixed; may be repeated"
+    )
     budget = parser.add_argument_group("budget (one of the first three)")
     size = budget.add_mutually_exclusive_group()
     size.add_argument("--target-bpw", type=float, metavar="X", help="bits a weight over all tensors, at most")
@@ -59,9 +62,6 @@ def parse_arguments() -> argparse.Namespace:
     budget.add_argument("--calib", metavar="FILE", type=Path, help="text for it (default: the mixture of EOQ)")
     budget.add_argument("--calib-tokens", type=int, default=4096, metavar="N", help="of the text (default: 4096)")
     budget.add_argument("--device", default="cpu", help="PyTorch device for it: cpu (default), cuda, cuda:1, mps")
-    budget.add_argument(
-        "--tensor-type", metavar="REGEX=TYPE", action="append", default=[], help="fixed types; may be repeated"
-    )
     ewq = parser.add_argument_group("ewq and fastewq")
     ewq.add_argument("--variant", help="8bit (default of fastewq), 4bit/8bit (default of ewq), or 3bit/4bit (ewq)")
     ewq.add_argument("--x", type=float, default=1.0, help="standard deviations from mean to threshold (default: 1)")
@@ -144,11 +144,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 def plan_from_config(arguments: argparse.Namespace) -> None:
     """FastEWQ without weights. Raises EoqError."""
+    from converter.errors import OptionError
     from converter.plan import as_plan_file
     from converter.plan.fastewq import blocks_of_config
     from converter.planning import FastEwqRequest, fast_proposals
     from converter.write import resolve_target
 
+    if arguments.plot or arguments.table or arguments.tensor_type:
+        raise OptionError("--plot, --table and --tensor-type need the tensors of the model; give its GGUF")
     request = request_of(arguments)
     assert isinstance(request, FastEwqRequest)
     config = arguments.model / "config.json" if arguments.model.is_dir() else arguments.model

@@ -89,14 +89,16 @@ def test_a_budget_is_kept(tmp_path: Path, llama_source: Path) -> None:
     _, gguf_file = write_folder_and_gguf("llama", tmp_path, llama_source)
     plan, output, text = tmp_path / "plan.json", tmp_path / "out.gguf", write_text(tmp_path)
     size = gguf_file.stat().st_size // 5
-    measured = ("--sensitivity", "--calib", text, "--calib-tokens", "512")
+    measured = ("--sensitivity", "--calib", text, "--calib-tokens", "512", "--tensor-type", "attn_k=q8_0")
     said = run(*PLAN, gguf_file, "--planner", "budget", "--target-size", str(size), "--json", plan, *measured)
     assert "ffn_down.weight" in said
     done = run_tool(gguf_file, output, "--plan", plan)
     assert done.returncode == 0, done.stderr
     largest = max(t.n_bytes for t in gguf.GGUFReader(output).tensors)
     assert size - largest < output.stat().st_size <= size
-    assert len(set(types_of(output).values())) > 2
+    found = types_of(output)
+    assert len(set(found.values())) > 2
+    assert {found[name] for name in found if "attn_k.weight" in name} == {"q8_0"}
     said = run(*PLAN, gguf_file, "--planner", "budget", "--target-bpw", "1", expect_failure=True)
     assert "too small: in the smallest types they take" in said
 

@@ -239,3 +239,8 @@ def test_a_plan_from_a_configuration_needs_no_torch(tmp_path: Path) -> None:
         "match": r"^blk\.0\.", "type": "q8_0", "why": "8bit: FastEWQ, block 2 of 32, 218,112,000 parameters",
     }  # fmt: skip
     assert np.count_nonzero([rule["type"] == "q8_0" for rule in rules]) == 13
+    refused = subprocess.run(
+        [sys.executable, "tools/plan_eoq.py", str(config), "--planner", "fastewq", "--plot", str(tmp_path / "x.png")],
+        capture_output=True, text=True, cwd=ROOT, timeout=120,
+    )  # fmt: skip
+    assert refused.returncode == 1 and "give its GGUF" in refused.stderr
