@@ -4,10 +4,15 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ggml_patch.build import built_programs, ensure_source
 from ggml_patch.errors import PatchToolError
 from ggml_patch.fetch import cache_folder
+
+# how long an example takes is the machine's matter
+settings.register_profile("eoq", deadline=None)
+settings.load_profile("eoq")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
