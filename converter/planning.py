@@ -9,7 +9,8 @@ from converter.calibration_options import CalibrationOptions
 from converter.errors import OptionError, StatisticsError
 from converter.options import ConversionOptions
 from converter.plan import FixedPlanner, Proposal, Proposals, ewq
-from converter.plan.budget_planner import propose_within, weights_to_plan
+from converter.plan.budget_planner import propose_within
+from converter.plan.kept import weights_to_plan
 from converter.plan.levels import LevelTable
 from converter.plan.losses import TensorLoss, measured_losses, with_sensitivities
 from converter.plan.memory import compute_bytes, header_bytes, kv_bytes_per_token
@@ -76,7 +77,7 @@ class Budget:
         if self.file_bytes is not None:
             return self.file_bytes - header_bytes(model)
         assert self.memory_bytes is not None
-        cache = kv_bytes_per_token(model.metadata, model.architecture)
+        cache = kv_bytes_per_token(model)
         if cache is None:
             raise OptionError(
                 f"the cache of {model.architecture} models is not known here, so memory cannot be counted; "

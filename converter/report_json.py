@@ -9,7 +9,7 @@ from converter.errors import TargetError
 from converter.report import ConversionReport, FoldRecord, TensorRecord
 from converter.rounding.rows import WeightedError
 from converter.tensor_types import type_name
-from converter.write import temporary_name
+from converter.write import whole_or_not
 
 VERSION = 1
 """Of the layout of the file."""
@@ -18,17 +18,12 @@ VERSION = 1
 def write_report(report: ConversionReport) -> Path:
     """Write the report beside the output, replacing an older one. Raises TargetError."""
     path = report.path
-    temporary = temporary_name(path)
     try:
-        try:
-            with temporary.open("x", encoding="utf-8") as file:
-                json.dump(as_json(report), file, indent=1, ensure_ascii=False, allow_nan=False)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_or_not(path) as temporary, temporary.open("x", encoding="utf-8") as file:
+            json.dump(as_json(report), file, indent=1, ensure_ascii=False, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as e:
         raise TargetError(f"cannot write the report {path}: {e.strerror}") from None
     return path

@@ -51,6 +51,16 @@ class Source:
     def nbytes(self) -> int:
         return sum(path.stat().st_size for path in self.paths)
 
+    def value(self, key: str) -> str | int | float | bool | None:
+        """A value of the metadata, with the architecture for `{arch}`; None if there is none, or for an array."""
+        key = key.replace("{arch}", self.architecture)
+        return next((entry.value for entry in self.metadata if entry.key == key), None)
+
+    def number(self, key: str) -> int | None:
+        """The same where it is a whole number."""
+        found = self.value(key)
+        return found if isinstance(found, int) else None
+
     def rows(self, tensor: TensorInfo, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows [start, stop) as they lie in the file, uint8 (rows, row bytes), read-only."""
         place = self._places[tensor.name]

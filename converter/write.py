@@ -161,6 +161,17 @@ def _checksum_of(file: BinaryIO, size: int) -> int:
     return checksum
 
 
+@contextmanager
+def whole_or_not(target: Path) -> Iterator[Path]:
+    """A temporary file's name beside `target`, which it takes at the end of the context; after an error it is gone."""
+    temporary = temporary_name(target)
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def temporary_name(target: Path) -> Path:
     """A hidden name beside the target that nobody else has."""
     return target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}.part")

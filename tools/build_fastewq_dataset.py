@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     from converter.plan.fastewq import DATASET, read_dataset, write_dataset
     from converter.plan.fastewq.measured import measured_rows
     from converter.planning import EwqRequest, make_proposals
-    from converter.write import resolve_target, temporary_name
+    from converter.write import resolve_target, whole_or_not
 
     target = resolve_target(arguments.dataset)
     dataset = read_dataset(target if target.exists() else DATASET)
@@ -51,12 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
             rows = measured_rows(model, path, made.blocks, made.decisions)
         dataset = dataset.with_model(rows)
         print(f"{path}: {len(rows)} blocks, {sum(row.quantized for row in rows)} of them quantised")
-    temporary = temporary_name(target)
-    try:
+    with whole_or_not(target) as temporary:
         write_dataset(dataset, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

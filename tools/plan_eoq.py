@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(size_lines(planned, arguments.context)))
     if arguments.json:
         extra = {"model": name, "architecture": architecture, **about(made, arguments)}
-        write_text(arguments.json, json.dumps(as_plan_file(made.proposals, extra), indent=1, ensure_ascii=False) + "\n")
+        write_plan(arguments.json, as_plan_file(made.proposals, extra))
     if arguments.plot:
         plot_plan(plan, architecture, arguments.plot, made.decisions)
 
@@ -163,7 +163,7 @@ def plan_from_config(arguments: argparse.Namespace) -> None:
         print(f"{block.name:<12} {block.parameters:>13,}  {level}")
     if target:
         extra = {"model": config.resolve().parent.name, "variant": request.variant}
-        write_text(target, json.dumps(as_plan_file(proposals, extra), indent=1, ensure_ascii=False) + "\n")
+        write_plan(target, as_plan_file(proposals, extra))
 
 
 def request_of(arguments: argparse.Namespace) -> "Request":
@@ -221,16 +221,12 @@ def about(made: "Planned", arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def write_text(path: Path, text: str) -> None:
-    """Whole, or not at all. Raises OSError."""
-    from converter.write import temporary_name
+def write_plan(path: Path, content: dict[str, Any]) -> None:
+    """Raises OSError."""
+    from converter.write import whole_or_not
 
-    temporary = temporary_name(path)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_or_not(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

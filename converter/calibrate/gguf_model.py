@@ -16,7 +16,7 @@ from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 from transformers.modeling_utils import no_init_weights
 
 from converter.calibrate.mixed_precision import use_bfloat16_matrices
-from converter.calibrate.names import GgufNames, metadata_value
+from converter.calibrate.names import GgufNames
 from converter.errors import CalibrationError
 from converter.source import Source
 from converter.tensors import TensorInfo
@@ -67,19 +67,19 @@ def _config(source: Source) -> Any:
     settings: dict[str, Any] = {
         setting: value
         for key, setting in table.items()
-        if setting is not None and (value := metadata_value(source, f"{{arch}}.{key}")) is not None
+        if setting is not None and (value := source.value(f"{{arch}}.{key}")) is not None
     }
     tensors = {t.name: t for t in source.tensors}
     settings["vocab_size"] = tensors["token_embd.weight"].rows
     settings["tie_word_embeddings"] = "output.weight" not in tensors
     for mark in ("bos", "eos", "padding"):
-        number = metadata_value(source, f"tokenizer.ggml.{mark}_token_id")
+        number = source.value(f"tokenizer.ggml.{mark}_token_id")
         settings["pad_token_id" if mark == "padding" else f"{mark}_token_id"] = number
-    experts = metadata_value(source, "{arch}.expert_count")
+    experts = source.value("{arch}.expert_count")
     if source.architecture == "llama" and experts:
         model_type = "mixtral"
         settings["num_local_experts"] = experts
-        settings["num_experts_per_tok"] = metadata_value(source, "{arch}.expert_used_count")
+        settings["num_experts_per_tok"] = source.value("{arch}.expert_used_count")
     config = transformers.AutoConfig.for_model(model_type, **settings)
     _correct(config, source)
     return config
@@ -88,7 +88,7 @@ def _config(source: Source) -> Any:
 def _correct(config: Any, source: Source) -> None:
     """Set what transformers' table overlooks."""
     for key, setting in _OVERLOOKED.items():
-        value = metadata_value(source, f"{{arch}}.{key}")
+        value = source.value(f"{{arch}}.{key}")
         if value is not None and (hasattr(config, setting) or setting == "head_dim"):
             setattr(config, setting, value)
     if source.architecture == "qwen3moe":
@@ -96,8 +96,8 @@ def _correct(config: Any, source: Source) -> None:
     if hasattr(config, "query_pre_attn_scalar"):
         wide = config.num_hidden_layers == _GEMMA_27B.get(source.architecture)
         config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads if wide else config.head_dim
-    if metadata_value(source, "{arch}.rope.scaling.type") == "linear":
-        factor = metadata_value(source, "{arch}.rope.scaling.factor")
+    if source.value("{arch}.rope.scaling.type") == "linear":
+        factor = source.value("{arch}.rope.scaling.factor")
         config.rope_scaling = {"rope_type": "linear", "factor": float(factor or 1)}
 
 

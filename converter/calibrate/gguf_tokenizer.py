@@ -13,7 +13,6 @@ from gguf import GGUFValueType
 from sentencepiece import sentencepiece_model_pb2 as spm
 from transformers.integrations.ggml import GGUF_TO_FAST_CONVERTERS, convert_gguf_tokenizer
 
-from converter.calibrate.names import metadata_value
 from converter.errors import CalibrationError
 from converter.source import Source
 
@@ -25,7 +24,7 @@ _NUMBERS = {GGUFValueType.INT32: "i", GGUFValueType.UINT32: "I", GGUFValueType.F
 
 def gguf_tokenizer(source: Source) -> Encode:
     """Raises CalibrationError for kinds of vocabularies that cannot be read."""
-    kind = metadata_value(source, "tokenizer.ggml.model")
+    kind = source.value("tokenizer.ggml.model")
     tokens = _array(source, "tokenizer.ggml.tokens")
     if kind == "llama":
         return _sentencepiece(source, tokens)
@@ -39,9 +38,9 @@ def gguf_tokenizer(source: Source) -> Encode:
 
 def bos_tokens(source: Source) -> list[int]:
     """What llama.cpp puts before a text: the BOS token, or nothing."""
-    told = metadata_value(source, "tokenizer.ggml.add_bos_token")
-    wanted = told if isinstance(told, bool) else metadata_value(source, "tokenizer.ggml.model") == "llama"
-    bos = metadata_value(source, "tokenizer.ggml.bos_token_id")
+    told = source.value("tokenizer.ggml.add_bos_token")
+    wanted = told if isinstance(told, bool) else source.value("tokenizer.ggml.model") == "llama"
+    bos = source.value("tokenizer.ggml.bos_token_id")
     return [bos] if wanted and isinstance(bos, int) else []
 
 
@@ -51,8 +50,8 @@ def _byte_pairs(source: Source, tokens: list[Any]) -> Encode:
         "token_type": _array(source, "tokenizer.ggml.token_type"),
         "merges": _array(source, "tokenizer.ggml.merges"),
         "tokenizer_type": "gpt2",
-        "bos_token_id": metadata_value(source, "tokenizer.ggml.bos_token_id"),
-        "eos_token_id": metadata_value(source, "tokenizer.ggml.eos_token_id"),
+        "bos_token_id": source.value("tokenizer.ggml.bos_token_id"),
+        "eos_token_id": source.value("tokenizer.ggml.eos_token_id"),
     }
     name = {"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe"}.get(source.architecture, source.architecture)
     tokenizer, _ = convert_gguf_tokenizer(name if name in GGUF_TO_FAST_CONVERTERS else "gpt2", vocabulary)
@@ -68,7 +67,7 @@ def _sentencepiece(source: Source, tokens: list[Any]) -> Encode:
         model.pieces.add(piece=token, score=score, type=kind)
     model.trainer_spec.model_type = spm.TrainerSpec.BPE
     model.trainer_spec.byte_fallback = True
-    prefix = metadata_value(source, "tokenizer.ggml.add_space_prefix")
+    prefix = source.value("tokenizer.ggml.add_space_prefix")
     model.normalizer_spec.name = "identity"
     model.normalizer_spec.add_dummy_prefix = prefix is not False
     model.normalizer_spec.remove_extra_whitespaces = False

@@ -12,12 +12,6 @@ from converter.source import Source
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 
-def metadata_value(source: Source, key: str) -> str | int | float | bool | None:
-    """A value of the model's metadata; `{arch}` in the key stands for its architecture."""
-    key = key.replace("{arch}", source.architecture)
-    return next((entry.value for entry in source.metadata if entry.key == key), None)
-
-
 @dataclass(frozen=True)
 class TensorPart:
     """A GGUF tensor, or one expert's matrix of it."""
@@ -32,7 +26,7 @@ class GgufNames:
     def __init__(self, source: Source) -> None:
         """Raises CalibrationError for an architecture that gguf-py does not know."""
         architecture = next((a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == source.architecture), None)
-        blocks = metadata_value(source, "{arch}.block_count")
+        blocks = source.value("{arch}.block_count")
         if architecture is None or not isinstance(blocks, int):
             raise CalibrationError(
                 f"gguf-py has no tensor names for {source.architecture} models, so this one cannot be calibrated; "

@@ -7,7 +7,8 @@ from gguf import GGMLQuantizationType
 
 from converter.errors import OptionError
 from converter.plan.budget import Choice, allocate
-from converter.plan.kept import keep_reason
+from converter.plan.kept import weights_to_plan
+from converter.plan.levels import LADDER
 from converter.plan.losses import Candidate, TensorLoss, candidates
 from converter.plan.proposals import Proposal, Proposals
 from converter.tensor_types import type_name
@@ -26,11 +27,6 @@ def parse_size(text: str) -> int:
         raise OptionError(f"{text!r} is no size; write it like 8GiB or 700MB")
     step = 1024 if unit.endswith("i") else 1000
     return int(float(match["number"]) * step ** (" kmgt".index(unit[0]) if unit else 0))
-
-
-def weights_to_plan(tensors: Sequence[TensorInfo], architecture: str) -> list[TensorInfo]:
-    """All that a conversion quantises."""
-    return [t for t in tensors if keep_reason(t, architecture) is None]
 
 
 def propose_within(
@@ -82,9 +78,11 @@ def summary_lines(proposals: Proposals, tensors: Sequence[TensorInfo]) -> list[s
             name = proposal.type.name if proposal.type else type_name(t.type)
             kinds.setdefault(kind, {}).setdefault(name, 0)
             kinds[kind][name] += 1
-    order = {name: i for i, name in enumerate(("eoq2", "eoq3", "eoq4", "eoq5", "eoq6", "q8_0", "f16"))}
+    order = {name: i for i, name in enumerate(LADDER)}
     lines = []
     for kind, names in kinds.items():
-        listed = ", ".join(f"{n} {name}" for name, n in sorted(names.items(), key=lambda item: order.get(item[0], 9)))
+        listed = ", ".join(
+            f"{n} {name}" for name, n in sorted(names.items(), key=lambda item: order.get(item[0], len(order)))
+        )
         lines.append(f"{kind:<28} {listed}")
     return lines

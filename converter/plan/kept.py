@@ -77,3 +77,8 @@ def keep_reason(tensor: TensorInfo, architecture: str) -> str | None:
         if rule.architecture in (None, architecture) and rule.pattern.search(tensor.name):
             return rule.reason
     return None
+
+
+def weights_to_plan(tensors: Sequence[TensorInfo], architecture: str) -> list[TensorInfo]:
+    """All that a conversion quantises."""
+    return [t for t in tensors if keep_reason(t, architecture) is None]

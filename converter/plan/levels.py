@@ -7,6 +7,8 @@ from types import MappingProxyType
 from converter.errors import OptionError
 from converter.tensor_types import TypeChoice, parse_type
 
+LADDER = ("eoq2", "eoq3", "eoq4", "eoq5", "eoq6", "q8_0", "f16")
+"""Types from coarse to fine."""
 RAW = "raw"
 """Left as it is in the source."""
 LEVELS: Mapping[str, str] = MappingProxyType(

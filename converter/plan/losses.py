@@ -13,6 +13,7 @@ import numpy as np
 from gguf import GGMLQuantizationType
 from numpy.typing import NDArray
 
+from converter.plan.levels import LADDER
 from converter.source import Source
 from converter.tensor_types import TypeChoice, bits_per_weight, eoq_type, parse_type, row_bytes
 from converter.tensors import TensorInfo
@@ -22,7 +23,7 @@ from eoq_formats.codebooks import codebook
 if TYPE_CHECKING:
     from converter.statistics import Statistics
 
-CANDIDATES = ("eoq2", "eoq3", "eoq4", "eoq5", "eoq6", "q8_0", "f16")
+CANDIDATES = LADDER
 Q8_0_ERROR = 2.87e-5
 """Relative squared error of Q8_0 on normally distributed weights: (largest of 32 / 127)² / 12, a mean."""
 F16_ERROR = 4e-8
@@ -77,7 +78,6 @@ def measured_losses(
     statistics: "Statistics",
     damping: float,
     threads: int,
-    device: str = "cpu",
     done: Callable[[int], None] = lambda weights: None,
 ) -> dict[str, TensorLoss]:
     """Losses of the tensors that there are statistics for. Experts count by the tokens that they saw."""
@@ -86,14 +86,12 @@ def measured_losses(
         weights = SourceWeights(model, workers)
         for tensor in tensors:
             if tensor.name in statistics:
-                found[tensor.name] = _loss(tensor, weights, statistics, damping, device)
+                found[tensor.name] = _loss(tensor, weights, statistics, damping)
             done(tensor.weights)
     return found
 
 
-def _loss(
-    tensor: TensorInfo, weights: SourceWeights, statistics: "Statistics", damping: float, device: str
-) -> TensorLoss:
+def _loss(tensor: TensorInfo, weights: SourceWeights, statistics: "Statistics", damping: float) -> TensorLoss:
     from converter.expected_error import RoundedInput
 
     counts = statistics.counts(tensor.name)
@@ -111,7 +109,7 @@ def _loss(
         if tensor.row_length % width == 0:
             seen = RoundedInput(moments, energies, width)
             white = seen.nearest(one)
-            least = seen.feedback(one, damping, device)
+            least = seen.feedback(one, damping)
             feedback += share * (least if np.isfinite(least) else white)
             nearest += share * white
         signal += share * output

@@ -1,9 +1,8 @@
 """What a planned file will take: on disk, and in memory with the cache of keys and values."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from converter.gguf_header import MetadataEntry, align
+from converter.gguf_header import align
 from converter.plan.plan import Plan
 from converter.source import Source
 
@@ -33,8 +32,8 @@ class PlannedFile:
     @classmethod
     def of(cls, plan: Plan, model: Source) -> "PlannedFile":
         tensors = sum(align(t.nbytes, model.alignment) for t in plan.tensors)
-        context = _number(model.metadata, f"{model.architecture}.context_length")
-        per_token = kv_bytes_per_token(model.metadata, model.architecture)
+        context = model.number("{arch}.context_length")
+        per_token = kv_bytes_per_token(model)
         return cls(plan, tensors + header_bytes(model), compute_bytes(model), per_token, context)
 
     def memory(self, context: int) -> int | None:
@@ -54,30 +53,26 @@ def compute_bytes(model: Source) -> int:
 
     For Qwen2.5 0.5B and SmolLM2 135M it is the size that llama.cpp prints, to the byte.
     """
-    width = _number(model.metadata, f"{model.architecture}.embedding_length") or 0
-    hidden = _number(model.metadata, f"{model.architecture}.feed_forward_length") or 4 * width
+    width = model.number("{arch}.embedding_length") or 0
+    hidden = model.number("{arch}.feed_forward_length") or 4 * width
     vocabulary = next((t.rows for t in model.tensors if t.name == "token_embd.weight"), 0)
     return _BATCH * 4 * max(vocabulary + 2 * width, 3 * hidden + 3 * width)
 
 
-def kv_bytes_per_token(metadata: Sequence[MetadataEntry], architecture: str) -> int | None:
+def kv_bytes_per_token(model: Source) -> int | None:
     """Keys and values of all layers, in F16. Layers with a window of attention need less than this says."""
 
     def number(key: str) -> int | None:
-        return _number(metadata, f"{architecture}.{key}")
+        return model.number("{arch}." + key)
 
     if any(number(key) is not None for key in _UNLIKE):
         return None
     blocks, heads, width = number("block_count"), number("attention.head_count"), number("embedding_length")
     if not blocks or not heads or not width:
         return None
-    if any(entry.key == f"{architecture}.attention.head_count_kv" and entry.value is None for entry in metadata):
+    lists = {entry.key for entry in model.metadata if entry.value is None}
+    if f"{model.architecture}.attention.head_count_kv" in lists:
         return None  # a list: another number for each layer
     kv_heads = number("attention.head_count_kv") or heads
     key, value = (number(f"attention.{part}_length") or width // heads for part in ("key", "value"))
     return blocks * kv_heads * (key + value) * _KV_BYTES
-
-
-def _number(metadata: Sequence[MetadataEntry], key: str) -> int | None:
-    value = next((entry.value for entry in metadata if entry.key == key), None)
-    return value if isinstance(value, int) else None

@@ -38,7 +38,7 @@ def as_plan_file(proposals: Proposals, extra: Mapping[str, Any]) -> dict[str, An
 
 
 def _entry(proposal: Proposal) -> dict[str, str]:
-    return {"type": proposal.type.name if proposal.type else RAW, "why": proposal.why}
+    return {"type": proposal.name, "why": proposal.why}
 
 
 def read_plan_file(path: Path) -> Proposals:

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from converter.errors import OptionError
 from converter.plan.ewq import blocks_of
+from converter.plan.levels import LADDER
 from converter.plan.proposals import Proposal, Proposals, Rule
 from converter.tensor_types import parse_type
 from converter.tensors import TensorInfo
 
-LADDER = ("eoq2", "eoq3", "eoq4", "eoq5", "eoq6", "q8_0", "f16")
-"""Types from coarse to fine; one step is one type."""
 _ENDS = 8
 """One block in so many is at either end."""
 
@@ -61,7 +60,7 @@ PRESETS = {
 
 
 def step_from(base: str, steps: int) -> str:
-    """The type so many steps finer than an EOQ type; its width stays, and the ladder's ends end it."""
+    """The type so many steps of the ladder finer than an EOQ type; its width stays, and the ladder's ends end it."""
     stem, separator, width = base.partition("_")
     if stem not in LADDER:
         raise OptionError(f"presets start from an EOQ type, not from {base!r}; choose one of {', '.join(LADDER[:5])}")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from converter.plan.levels import RAW
 from converter.tensor_types import TypeChoice
 from converter.tensors import TensorInfo
 
@@ -16,6 +17,11 @@ class Proposal:
     type: TypeChoice | None
     """None: the type that it has in the source."""
     why: str
+
+    @property
+    def name(self) -> str:
+        """Of the type, as in a plan file."""
+        return self.type.name if self.type else RAW
 
 
 @dataclass(frozen=True)
@@ -47,10 +53,6 @@ class Proposals:
     @property
     def digest(self) -> str:
         """Tells proposals apart: of the types alone, not of the reasons."""
-        named = [f"{name}={_name(proposal)}" for name, proposal in self.tensors.items()]
-        by_rule = [f"{rule.pattern}={_name(rule.proposal)}" for rule in self.rules]
+        named = [f"{name}={proposal.name}" for name, proposal in self.tensors.items()]
+        by_rule = [f"{rule.pattern}={rule.proposal.name}" for rule in self.rules]
         return hashlib.sha256("\n".join([*named, "", *by_rule]).encode()).hexdigest()[:12]
-
-
-def _name(proposal: Proposal) -> str:
-    return proposal.type.name if proposal.type else "raw"

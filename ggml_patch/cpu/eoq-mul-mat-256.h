@@ -4,6 +4,15 @@
 
 #include "eoq-kernel.h"
 
+enum { EOQ_STREAMS = 2, EOQ_FEW_COLUMNS = 4 };
+
+enum {
+    EOQ_TILE_COLUMNS = 4,    // sums in registers at a time, two for each
+    EOQ_MANY_COLUMNS = 128,  // float sums on the stack: 8 KiB
+};
+
+typedef __m256 eoq_row_sums[2];
+
 // 0xFF where the bit is zero, for 32 bits of a 1-bit plane
 EOQ_INLINE __m256i eoq_zero_bits(const uint8_t * plane) {
     int32_t bits;
@@ -33,10 +42,18 @@ EOQ_INLINE __m256i eoq_load_activations(const uint8_t * block, int g) {
     return _mm256_loadu_si256((const __m256i *) (block + EOQ_ACTIVATION_HEADER + 32 * g));
 }
 
-EOQ_INLINE float eoq_horizontal_sum(__m256 x) {
-    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    sum        = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
-    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+// sums[h] += the integer products of a tile's rows 8 * h to 8 * h + 7 with a block of activations, times both scales
+EOQ_INLINE void eoq_add_products(const __m256 * scales, const uint8_t * y, const __m256i * dot, __m256 * sums) {
+    const __m256 d = _mm256_set1_ps(eoq_activation_scale(y));
+    for (int h = 0; h < 2; ++h) {
+        const __m256 scale = _mm256_mul_ps(scales[h], d);
+        sums[h]            = _mm256_add_ps(sums[h], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dot[h])));
+    }
+}
+
+EOQ_INLINE void eoq_store_sums(eoq_row_sums * sums, float * values) {
+    _mm256_storeu_ps(values, (*sums)[0]);
+    _mm256_storeu_ps(values + 8, (*sums)[1]);
 }
 
 // compilers that load for all columns first run out of registers, which halves the speed

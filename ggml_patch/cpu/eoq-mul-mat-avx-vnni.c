@@ -58,84 +58,42 @@ EOQ_INLINE __m256i eoq_levels(const uint8_t * qs, int g, int bits, int width, co
 // few columns: row by row
 //
 
-enum { EOQ_STREAMS = 2, EOQ_FEW_COLUMNS = 4 };
-
-// products[s][c]: the row `s * stride` bytes after the first by column c
-EOQ_INLINE void eoq_dot_rows(int64_t                 k,
-                             const uint8_t *         row,
-                             size_t                  stride,
-                             int                     n_rows,
-                             const uint8_t * const * columns,
-                             float (*products)[EOQ_FEW_COLUMNS],
-                             int                n_columns,
-                             int                bits,
-                             int                width,
-                             const eoq_tables * tables) {
-    const size_t block_bytes      = 2 + bits * width / 8;
-    const size_t activation_bytes = EOQ_ACTIVATION_HEADER + width;
-    __m256       sums[EOQ_STREAMS][EOQ_FEW_COLUMNS];
-    for (int s = 0; s < n_rows; ++s) {
-        for (int c = 0; c < n_columns; ++c) {
-            sums[s][c] = _mm256_setzero_ps();
+// integer products of a block of each of several rows with a block y[c] of each of several columns, in eight parts
+EOQ_INLINE void eoq_dot_blocks(const uint8_t * const * qs,
+                               int                     n_rows,
+                               const uint8_t * const * y,
+                               int                     n_columns,
+                               int                     bits,
+                               int                     width,
+                               const eoq_tables *      t,
+                               __m256i (*dot)[EOQ_FEW_COLUMNS]) {
+    for (int c = 0; c < n_columns; ++c) {
+        const __m128i start = _mm_cvtsi32_si128(eoq_activation_sum_times(y[c], -128));
+        for (int s = 0; s < n_rows; ++s) {
+            dot[s][c] = _mm256_zextsi128_si256(start);
         }
     }
-    for (int64_t ib = 0; ib < k / width; ++ib) {
-        const uint8_t * qs[EOQ_STREAMS];
-        const uint8_t * y[EOQ_FEW_COLUMNS];
-        float           scales[EOQ_STREAMS];
-        __m256i         dot[EOQ_STREAMS][EOQ_FEW_COLUMNS];
+    for (int g = 0; g < width / 32; ++g) {
         for (int s = 0; s < n_rows; ++s) {
-            const uint8_t * block = row + s * stride + ib * block_bytes;
-            eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
-            scales[s] = eoq_scale(block);
-            qs[s]     = block + 2;
-        }
-        for (int c = 0; c < n_columns; ++c) {
-            y[c]                = columns[c] + ib * activation_bytes;
-            const __m128i start = _mm_cvtsi32_si128(eoq_activation_sum_times(y[c], -128));
-            for (int s = 0; s < n_rows; ++s) {
-                dot[s][c] = _mm256_zextsi128_si256(start);
-            }
-        }
-        for (int g = 0; g < width / 32; ++g) {
-            for (int s = 0; s < n_rows; ++s) {
-                const __m256i levels = eoq_levels(qs[s], g, bits, width, tables);
-                for (int c = 0; c < n_columns; ++c) {
-                    dot[s][c] = EOQ_DPBUSD(dot[s][c], levels, eoq_load_activations(y[c], g));
-                }
-            }
-        }
-        for (int s = 0; s < n_rows; ++s) {
+            const __m256i levels = eoq_levels(qs[s], g, bits, width, t);
             for (int c = 0; c < n_columns; ++c) {
-                const __m256 d       = _mm256_set1_ps(scales[s] * eoq_activation_scale(y[c]));
-                const __m256 product = _mm256_mul_ps(d, _mm256_cvtepi32_ps(dot[s][c]));
-                sums[s][c]           = _mm256_add_ps(sums[s][c], product);
+                dot[s][c] = EOQ_DPBUSD(dot[s][c], levels, eoq_load_activations(y[c], g));
             }
-        }
-    }
-    for (int s = 0; s < n_rows; ++s) {
-        for (int c = 0; c < n_columns; ++c) {
-            products[s][c] = eoq_horizontal_sum(sums[s][c]);
         }
     }
 }
 
+#    include "eoq-dot-rows-256.h"
+
 //
 // many columns: tiles of rows
 //
-
-enum {
-    EOQ_TILE_COLUMNS = 4,    // sums in registers at a time, two for each
-    EOQ_MANY_COLUMNS = 128,  // float sums on the stack: 8 KiB
-};
 
 // one block of 16 rows: element [i][h] holds levels 4 * i to 4 * i + 3 of rows 8 * h to 8 * h + 7, plus 128
 typedef struct {
     __m256i levels[QK_EOQ / 4][2];
     __m256  scales[2];
 } eoq_tile;
-
-typedef __m256 eoq_row_sums[2];
 
 // 8 x 8 matrix of 32-bit elements
 EOQ_INLINE void eoq_transpose(const __m256i * rows, __m256i * columns) {
@@ -206,17 +164,8 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
         }
     }
     for (int c = 0; c < n_columns; ++c) {
-        const __m256 d = _mm256_set1_ps(eoq_activation_scale(y[c]));
-        for (int h = 0; h < 2; ++h) {
-            const __m256 scale = _mm256_mul_ps(tile->scales[h], d);
-            sums[c][h]         = _mm256_add_ps(sums[c][h], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dot[c][h])));
-        }
+        eoq_add_products(tile->scales, y[c], dot[c], sums[c]);
     }
-}
-
-EOQ_INLINE void eoq_store_sums(eoq_row_sums * sums, float * values) {
-    _mm256_storeu_ps(values, (*sums)[0]);
-    _mm256_storeu_ps(values + 8, (*sums)[1]);
 }
 
 #    include "eoq-mul-mat-loops.h"

@@ -21,8 +21,14 @@ def measured_rows(model: Source, path: Path, measured: Sequence[Block], decision
             )
     decided = dict(zip((block.name for block in measured), decisions.levels, strict=True))
     blocks = blocks_of_model(model)
-    name = next((entry.value for entry in model.metadata if entry.key == "general.name"), None)
     return [
-        BlockRow(str(name or path.stem), len(blocks), i + FIRST_BLOCK, b.parameters, decided.get(b.name, "raw"), "ewq")
+        BlockRow(
+            str(model.value("general.name") or path.stem),
+            len(blocks),
+            i + FIRST_BLOCK,
+            b.parameters,
+            decided.get(b.name, "raw"),
+            "ewq",
+        )
         for i, b in enumerate(blocks)
     ]
