@@ -1,7 +1,8 @@
 """Planning from end to end: an open model and what a user asks for in, proposals out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from converter.errors import OptionError, StatisticsError
 from converter.options import ConversionOptions
 from converter.plan import FixedPlanner, Proposal, Proposals, ewq
 from converter.plan.budget_planner import propose_within
+from converter.plan.cluster import Precisions
 from converter.plan.kept import weights_to_plan
 from converter.plan.levels import LevelTable
 from converter.plan.losses import TensorLoss, measured_losses, with_sensitivities
@@ -101,10 +103,23 @@ Request = EwqRequest | FastEwqRequest | PresetRequest | BudgetRequest
 
 
 @dataclass(frozen=True)
+class BlockLevels:
+    """How the precision of whole blocks may be changed for a cluster."""
+
+    blocks: tuple[str, ...]
+    """Names, `blk.0`."""
+    precisions: Precisions
+    propose: Callable[[Sequence[str]], Proposals]
+    """From a level for each block."""
+
+
+@dataclass(frozen=True)
 class Planned:
     """Proposals, and for EWQ what led to them."""
 
     proposals: Proposals
+    levels: BlockLevels | None = None
+    """None where the planner knows of no blocks."""
     blocks: tuple[ewq.Block, ...] = ()
     decisions: ewq.Decisions | None = None
 
@@ -114,11 +129,15 @@ def make_proposals(
 ) -> Planned:
     """Plan for the model that the user named by `path`. Types that `options` name are part of it. Raises EoqError."""
     made = _planned(model, path, request, options, progress)
+    return replace(made, proposals=with_overrides(made.proposals, model, options))
+
+
+def with_overrides(proposals: Proposals, model: Source, options: ConversionOptions) -> Proposals:
+    """The proposals, with the types that the user fixed."""
     kept = weights_to_plan(model.tensors, model.architecture)
     named = {t.name: o for t in kept if (o := next((o for o in options.overrides if o.matches(t.name)), None))}
     tensors = {name: Proposal(override.type, f"--tensor-type {override.text}") for name, override in named.items()}
-    proposals = replace(made.proposals, tensors={**made.proposals.tensors, **tensors})
-    return replace(made, proposals=proposals)
+    return replace(proposals, tensors={**proposals.tensors, **tensors})
 
 
 def _planned(model: Source, path: Path, request: Request, options: ConversionOptions, progress: Progress) -> Planned:
@@ -128,14 +147,21 @@ def _planned(model: Source, path: Path, request: Request, options: ConversionOpt
         return Planned(propose_preset(request.name, request.base, model.tensors, model.architecture))
     if isinstance(request, FastEwqRequest):
         from converter.plan.fastewq import blocks_of_model
+        from converter.plan.fastewq.classifier import fast_precisions, propose_fast
 
-        return Planned(fast_proposals(blocks_of_model(model), request)[0])
+        shapes = blocks_of_model(model)
+        proposals, guessed = fast_proposals(shapes, request)
+        propose = partial(propose_fast, shapes, table=request.levels)
+        return Planned(proposals, BlockLevels(tuple(s.name for s in shapes), fast_precisions(guessed), propose))
     ewq.decide([0.0], request.x, request.variant)  # refuses before the work what it would refuse after it
     blocks = ewq.blocks_of(model.tensors, model.architecture)
     progress.stage("entropies", sum(t.weights for tensors in blocks.values() for t in tensors))
     measured = ewq.measure(model, request.epsilon, options.threads, progress.advance)
     decisions = ewq.decide([block.entropy for block in measured], request.x, request.variant)
-    return Planned(ewq.propose(measured, decisions, request.levels), tuple(measured), decisions)
+    propose = partial(ewq.propose, measured, decisions, levels=request.levels)
+    names = tuple(block.name for block in measured)
+    levels = BlockLevels(names, ewq.precisions_of(decisions, request.variant), propose)
+    return Planned(propose(decisions.levels), levels, tuple(measured), decisions)
 
 
 def fast_proposals(blocks: Sequence["BlockShape"], request: FastEwqRequest) -> tuple[Proposals, list[str]]:

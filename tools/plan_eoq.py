@@ -21,6 +21,8 @@ examples:
   plan_eoq.py model-f16.gguf --planner budget --target-bpw 4.25 --stats model.stats --sensitivity --json plan.json
   plan_eoq.py model-f16.gguf --planner budget --fit-memory 6GiB --context 8192 --json plan.json
   plan_eoq.py model-f16.gguf --planner preset --preset progressive --type eoq4 --json plan.json
+  plan_eoq.py model-f16.gguf --planner ewq --machine localhost=8GiB --machine 192.168.1.20=16GiB,disk=40GiB \
+      --json plan.json
   convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json
 """
 
@@ -77,6 +79,14 @@ def parse_arguments() -> argparse.Namespace:
         "--four-bit", type=int, default=1, metavar="N", help="fastewq 4bit/8bit: how many get 4 bits (default: 1)"
     )
     ewq.add_argument("--dataset", type=Path, metavar="FILE.csv", help="fastewq: blocks to learn from")
+    cluster = parser.add_argument_group("cluster (ewq and fastewq change the blocks' precision to fit; others stay)")
+    cluster.add_argument(
+        "--machine",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]=MEMORY[,disk=SIZE]",
+        help="a machine with what it has for the model, the one that runs the program first; may be repeated",
+    )
     preset = parser.add_argument_group("preset")
     preset.add_argument("--preset", default="uniform", help="name; `--preset list` prints them (default: uniform)")
     preset.add_argument("--type", default="eoq4", metavar="TYPE", help="the base (default: eoq4)")
@@ -95,10 +105,13 @@ def parse_arguments() -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     from converter import ConversionOptions
+    from converter.cluster_planning import plan_cluster
+    from converter.cluster_tables import as_json, cluster_commands, cluster_lines
     from converter.display import ConversionDisplay
     from converter.ingest import open_model
     from converter.plan import FixedPlanner, as_plan_file
     from converter.plan.budget_planner import summary_lines
+    from converter.plan.machines import parse_machines
     from converter.plan.memory import PlannedFile
     from converter.plan.plot import plot_plan
     from converter.plan.presets import PRESETS
@@ -110,6 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join(f"{name}: {preset.description}" for name, preset in PRESETS.items()))
         return
     request = request_of(arguments)
+    machines = parse_machines(arguments.machine)
     if arguments.planner == "fastewq" and (arguments.model.is_dir() or arguments.model.suffix == ".json"):
         plan_from_config(arguments)
         return
@@ -125,19 +139,26 @@ def run(arguments: argparse.Namespace) -> None:
         for target in targets:
             check_not_source(target, model.paths)
         made = make_proposals(model, arguments.model, request, options, display)
-        plan = FixedPlanner(options, made.proposals).plan(model.tensors, model.architecture)
+        cluster = plan_cluster(model, made, machines, arguments.context, options) if machines else None
+        proposals = cluster.proposals if cluster else made.proposals
+        plan = FixedPlanner(options, proposals).plan(model.tensors, model.architecture)
         planned = PlannedFile.of(plan, model)
         architecture, name = model.architecture, model.paths[0].name
+    levels = cluster.fitted.levels if cluster else ()
     if made.decisions is not None:
-        print("\n".join(block_lines(made.blocks, made.decisions)) + "\n")
+        print("\n".join(block_lines(made.blocks, made.decisions, levels)) + "\n")
     if arguments.table:
         print("\n".join(tensor_lines(planned)) + "\n")
     elif arguments.planner == "budget":
-        print("\n".join(summary_lines(made.proposals, [t.tensor for t in plan.tensors])) + "\n")
+        print("\n".join(summary_lines(proposals, [t.tensor for t in plan.tensors])) + "\n")
     print("\n".join(size_lines(planned, arguments.context)))
+    extra = {"model": name, "architecture": architecture, **about(made, arguments)}
+    if cluster:
+        steps = cluster_commands(cluster, arguments.model, arguments.json)
+        print("\n" + "\n".join([*cluster_lines(cluster), "", *steps]))
+        extra["cluster"] = {**as_json(cluster), "commands": steps}
     if arguments.json:
-        extra = {"model": name, "architecture": architecture, **about(made, arguments)}
-        write_plan(arguments.json, as_plan_file(made.proposals, extra))
+        write_plan(arguments.json, as_plan_file(proposals, extra))
     if arguments.plot:
         plot_plan(plan, architecture, arguments.plot, made.decisions)
 
@@ -150,8 +171,8 @@ def plan_from_config(arguments: argparse.Namespace) -> None:
     from converter.planning import FastEwqRequest, fast_proposals
     from converter.write import resolve_target
 
-    if arguments.plot or arguments.table or arguments.tensor_type:
-        raise OptionError("--plot, --table and --tensor-type need the tensors of the model; give its GGUF")
+    if arguments.plot or arguments.table or arguments.tensor_type or arguments.machine:
+        raise OptionError("--plot, --table, --tensor-type and --machine need the tensors of the model; give its GGUF")
     request = request_of(arguments)
     assert isinstance(request, FastEwqRequest)
     config = arguments.model / "config.json" if arguments.model.is_dir() else arguments.model
@@ -169,8 +190,8 @@ def plan_from_config(arguments: argparse.Namespace) -> None:
 def request_of(arguments: argparse.Namespace) -> "Request":
     """Raises OptionError, UnknownTypeError."""
     from converter import CalibrationOptions
-    from converter.plan.budget_planner import parse_size
     from converter.plan.levels import LevelTable
+    from converter.plan.sizes import parse_size
     from converter.planning import Budget, BudgetRequest, EwqRequest, FastEwqRequest, PresetRequest
 
     if arguments.planner == "preset":

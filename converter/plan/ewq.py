@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import fsum, sqrt
 
 from converter.errors import OptionError
+from converter.plan.cluster import Precisions
 from converter.plan.kept import keep_reason
 from converter.plan.levels import RAW, LevelTable
 from converter.plan.proposals import Proposal, Proposals
@@ -19,6 +20,9 @@ VARIANTS = {
     "3bit/4bit": ("3bit", "4bit", "4bit"),
 }
 """Levels of blocks up to the threshold, up to the mean, and above it. The last is the paper's for edge devices."""
+STEPS = {"3bit/4bit": ("4bit", "3bit", "2bit")}
+"""Levels that blocks may have on a cluster, from fine to coarse, where they are not those of ALL_STEPS."""
+ALL_STEPS = (RAW, "8bit", "4bit", "2bit")
 BLOCK = re.compile(r"(?P<block>(?:.*\.)?blk\.(?P<index>\d+))\.")
 """The start of the GGUF names of a block's tensors."""
 
@@ -112,10 +116,15 @@ def measure(
     return blocks
 
 
-def propose(blocks: Sequence[Block], decisions: Decisions, levels: LevelTable) -> Proposals:
-    """The decisions as types for the matrices of the blocks."""
+def precisions_of(decisions: Decisions, variant: str) -> Precisions:
+    """The decisions as what may change on a cluster."""
+    return Precisions(STEPS.get(variant, ALL_STEPS), decisions.levels, decisions.order)
+
+
+def propose(blocks: Sequence[Block], decisions: Decisions, chosen: Sequence[str], levels: LevelTable) -> Proposals:
+    """Levels, those of the decisions or others, as types for the matrices of the blocks."""
     tensors: dict[str, Proposal] = {}
-    for block, level, entropy in zip(blocks, decisions.levels, decisions.entropies, strict=True):
+    for block, level, entropy in zip(blocks, chosen, decisions.entropies, strict=True):
         why = f"{level}: entropy {entropy:.12f}, mean {decisions.mean:.12f}, threshold {decisions.threshold:.12f}"
         tensors |= {matrix.name: Proposal(levels[level], why) for matrix in block.matrices}
     return Proposals("ewq", tensors)

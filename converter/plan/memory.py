@@ -10,6 +10,10 @@ _KV_BYTES = 2
 """Of an element of the cache, F16 by default."""
 _BATCH = 512
 """Tokens that llama.cpp computes at once by default."""
+_COPIES = 4
+"""Of what goes from one device to the next, so that several batches are under way."""
+_POSITIONS = 32
+"""Bytes of a token's position and its places in the cache."""
 _TENSOR_HEAD = 96
 """Bytes of a tensor's entry in the header with its padding, more or less."""
 _UNLIKE = ("attention.kv_lora_rank", "ssm.state_size", "wkv.head_size", "shortconv.l_cache")
@@ -54,9 +58,30 @@ def compute_bytes(model: Source) -> int:
     For Qwen2.5 0.5B and SmolLM2 135M it is the size that llama.cpp prints, to the byte.
     """
     width = model.number("{arch}.embedding_length") or 0
-    hidden = model.number("{arch}.feed_forward_length") or 4 * width
     vocabulary = next((t.rows for t in model.tensors if t.name == "token_embd.weight"), 0)
-    return _BATCH * 4 * max(vocabulary + 2 * width, 3 * hidden + 3 * width)
+    return max(_BATCH * 4 * (vocabulary + 2 * width), layer_compute_bytes(model))
+
+
+def layer_compute_bytes(model: Source) -> int:
+    """The same for a machine that computes blocks but not the output."""
+    width = model.number("{arch}.embedding_length") or 0
+    hidden = model.number("{arch}.feed_forward_length") or 4 * width
+    return _BATCH * 4 * (3 * hidden + 3 * width)
+
+
+def passing_bytes(model: Source, context: int) -> int:
+    """What every device of several has besides, for what it passes on: a batch's inputs and its mask of attention.
+
+    With the buffers above it is at least what llama.cpp prints for SmolLM2 135M and Qwen2.5 0.5B on two machines.
+    """
+    width = model.number("{arch}.embedding_length") or 0
+    return _COPIES * _BATCH * (4 * width + 2 * context + _POSITIONS)
+
+
+def lookup_bytes(model: Source, context: int) -> int:
+    """The same for the one that looks up embeddings."""
+    width = model.number("{arch}.embedding_length") or 0
+    return passing_bytes(model, context) + _BATCH * 4 * width
 
 
 def kv_bytes_per_token(model: Source) -> int | None:

@@ -44,11 +44,15 @@ def size_lines(planned: PlannedFile, context: int) -> list[str]:
     return lines
 
 
-def block_lines(blocks: Sequence[Block], decisions: Decisions) -> list[str]:
-    """EWQ's blocks in the model's order, with their place in the order of quantising."""
+def block_lines(blocks: Sequence[Block], decisions: Decisions, levels: Sequence[str] = ()) -> list[str]:
+    """EWQ's blocks in the model's order, with their place in the order of quantising.
+
+    `levels` are those that a cluster gave them in the end.
+    """
     place = {index: rank for rank, index in enumerate(decisions.order, 1)}
     lines = [f"{'block':<12} {'weights':>13} {'entropy':>16} {'order':>5}  level"]
-    for i, (block, entropy, level) in enumerate(zip(blocks, decisions.entropies, decisions.levels, strict=True)):
+    for i, (block, entropy, decided) in enumerate(zip(blocks, decisions.entropies, decisions.levels, strict=True)):
+        level = decided if not levels or levels[i] == decided else f"{decided} -> {levels[i]}"
         lines.append(f"{block.name:<12} {block.weights:>13,} {entropy:>16.12f} {place[i]:>5}  {level}")
     lines.append(
         f"mean {decisions.mean:.12f}, standard deviation {decisions.deviation:.4g}, "

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.errors import OptionError
+from converter.plan.cluster import Precisions
+from converter.plan.ewq import ALL_STEPS
 from converter.plan.fastewq.blocks import FIRST_BLOCK, BlockShape
 from converter.plan.fastewq.dataset import Dataset
 from converter.plan.levels import RAW, LevelTable
@@ -54,6 +56,12 @@ class FastEwq:
             for i in picked[len(picked) - four_bit :] if four_bit else ():
                 levels[i] = "4bit"
         return levels
+
+
+def fast_precisions(levels: Sequence[str]) -> Precisions:
+    """What may change on a cluster: blocks that were picked lose precision before others, later before earlier ones."""
+    order = sorted(range(len(levels)), key=lambda block: (levels[block] == RAW, -block))
+    return Precisions(ALL_STEPS, tuple(levels), tuple(order))
 
 
 def propose_fast(blocks: Sequence[BlockShape], levels: Sequence[str], table: LevelTable) -> Proposals:

@@ -111,6 +111,38 @@ def test_a_hugging_face_folder(tmp_path: Path, llama_source: Path) -> None:
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_a_cluster_lowers_precision_until_it_fits(model: Path, tmp_path: Path) -> None:
+    plan, output = tmp_path / "plan.json", tmp_path / "out.gguf"
+    machines = ("--machine", "localhost=2MB,disk=170kB", "--machine", "10.0.0.7=1GB,disk=160kB")
+    said = run(*PLAN, model, "--planner", "ewq", "--context", "64", "--json", plan, *machines)
+    cluster = json.loads(plan.read_text())["cluster"]
+    # blocks by ascending entropy: 0, 2, 1, 3
+    assert cluster["levels"][3] != cluster["levels"][0] and "of highest entropy could be raised" in cluster["how"]
+    first, second = cluster["machines"]
+    assert first["parts"] == "embeddings" and first["memory"] <= 2_000_000 and first["disk"] <= 170_000
+    assert second["parts"] == "blk.0-3, output" and 140_000 < second["disk"] <= 160_000
+    assert f"{first['memory'] / 1e6:,.1f}" in said and cluster["how"] in said
+    for command in (
+        f"tools/convert_eoq.py {model} model-cluster.gguf --plan {plan}",
+        "rpc-server -H 10.0.0.7 -p 50052 -c",
+        "llama-cli -m model-cluster.gguf -c 64 -ngl 5 --rpc 10.0.0.7:50052 --device RPC0 --tensor-split 5",
+    ):
+        assert f"\n  {command}" in said
+    done = run_tool(model, output, "--plan", plan)
+    assert done.returncode == 0, done.stderr
+    found = types_of(output)
+    types = {"raw": "f16", "8bit": "q8_0", "4bit": "eoq4", "2bit": "eoq2"}
+    assert [found[f"blk.{i}.ffn_up.weight"] for i in range(4)] == [types[level] for level in cluster["levels"]]
+    assert output.stat().st_size == pytest.approx(first["disk"], abs=2000)
+
+
+def test_one_machine_needs_no_server(model: Path) -> None:
+    said = run(*PLAN, model, "--planner", "preset", "--machine", "localhost=1GB", "--machine", "nas=1GB")
+    assert said.endswith("\n  llama-cli -m model-cluster.gguf -c 4096\n") and "rpc-server" not in said
+    said = run(*PLAN, model, "--planner", "fastewq", "--machine", "localhost=1GB")
+    assert "all blocks at raw fit" in said
+
+
 def test_errors_are_one_sentence(model: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("--planner", "ewq", "--variant", "2bit"), "no EWQ variant '2bit'"),
@@ -119,9 +151,15 @@ def test_errors_are_one_sentence(model: Path, tmp_path: Path) -> None:
         (("--planner", "ewq", "--json", tmp_path / "none" / "plan.json"), "does not exist"),
         (("--planner", "ewq", "--json", model), "give another name"),
         (("--planner", "budget"), "give one of them"),
+        (("--planner", "ewq", "--machine", "nas"), "write a machine like"),
+        (("--planner", "ewq", "--machine", "nas=1MB"), "the embeddings take"),
+        (("--planner", "ewq", "--machine", "nas=1GB,disk=1kB"), "which reads it, has 0.0 MB of disk"),
+        (("--planner", "preset", "--context", "64", "--machine", "nas=3MB"), "as it is planned: it takes"),
+        (("--planner", "ewq", "--context", "64", "--machine", "nas=3MB"), "even with all blocks at 2bit: it takes"),
     ):
         said = run(*PLAN, model, *arguments, expect_failure=True)
-        assert said.startswith("error: ") and message in said and said.count("\n") == 1
+        *before, error = said.splitlines()
+        assert error.startswith("error: ") and message in error and before in ([], ["entropies …"])
     before = sorted(path.name for path in tmp_path.iterdir())
     assert_refused(run_tool(model, tmp_path / "out.gguf", "--plan", model), "is not UTF-8")
     assert sorted(path.name for path in tmp_path.iterdir()) == before

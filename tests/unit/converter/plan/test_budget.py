@@ -12,9 +12,10 @@ from converter.errors import OptionError
 from converter.options import ConversionOptions
 from converter.plan import FixedPlanner
 from converter.plan.budget import Choice, allocate
-from converter.plan.budget_planner import parse_size, propose_within
+from converter.plan.budget_planner import propose_within
 from converter.plan.losses import CANDIDATES, TensorLoss, candidates
 from converter.plan.plan import Plan
+from converter.plan.sizes import parse_size
 from converter.tensor_types import type_name
 from converter.tensors import TensorInfo
 from eoq_formats.codebooks import codebook

@@ -105,7 +105,7 @@ def test_from_a_file_to_proposals(tmp_path: Path) -> None:
     decisions = decide([block.entropy for block in blocks])
     assert decisions.order == (0, 2, 1)
     assert decisions.levels == ("4bit", "raw", "raw")
-    proposals = ewq.propose(blocks, decisions, LevelTable.changed(["4bit=eoq3"]))
+    proposals = ewq.propose(blocks, decisions, decisions.levels, LevelTable.changed(["4bit=eoq3"]))
     types = {name: p.type.name if p.type else None for name, p in proposals.tensors.items()}
     assert types == {
         f"blk.{i}.{kind}.weight": "eoq3" if i == 0 else None for i in widths for kind in ("attn_q", "ffn_up")
