@@ -186,11 +186,11 @@ def _within_budget(
     }
     propose_within(budget, model.tensors, model.architecture, {}, fixed)  # as above
     tensors = [t for t in weights_to_plan(model.tensors, model.architecture) if t.name not in fixed]
-    losses = _losses(model, path, request, options, tensors, progress)
+    losses = predicted_losses(model, path, request, options, tensors, progress)
     return propose_within(budget, model.tensors, model.architecture, losses, fixed)
 
 
-def _losses(
+def predicted_losses(
     model: Source,
     path: Path,
     request: BudgetRequest,
@@ -198,7 +198,7 @@ def _losses(
     tensors: Sequence[TensorInfo],
     progress: Progress,
 ) -> dict[str, TensorLoss]:
-    """By statistics, by the model's gradients, by both, or nothing."""
+    """By statistics, by the model's gradients, by both, or nothing; the size in the request does not matter here."""
     losses: dict[str, TensorLoss] = {}
     if request.statistics is not None:
         # torch takes seconds to load, which a plan without it does not need

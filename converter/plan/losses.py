@@ -2,7 +2,8 @@
 
 With second moments of the inputs it is the closed form of converter.expected_error for error feedback. Without them
 inputs are taken to be alike and uncorrelated: then it is the error of the codebook on normally distributed weights,
-which after rotation they are. Both are proportional to the codebook's, so a tensor needs one number for all bit rates.
+which after rotation they are. Both are taken to be proportional to the codebook's, but for what error feedback loses
+with fewer bits, so a tensor needs one number for all bit rates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,11 @@ Q8_0_ERROR = 2.87e-5
 """Relative squared error of Q8_0 on normally distributed weights: (largest of 32 / 127)² / 12, a mean."""
 F16_ERROR = 4e-8
 """The same of F16, whose errors are 2^-12 of a weight on average."""
+FEEDBACK_EXCESS = {2: 1.26, 3: 1.10, 4: 1.0, 5: 0.94, 6: 0.93}
+"""Error of the outputs after error feedback, over that of the codebook, both relative to 4 bits.
+
+Coarse codes push more onto the columns that follow. Medians over tensors of the 0.5B model, whose spread is 2 %.
+"""
 _PIECE_WEIGHTS = 1 << 22
 
 
@@ -46,7 +52,7 @@ class TensorLoss:
         """The predicted loss of a type."""
         eoq = eoq_type(t)
         if eoq is not None:
-            return self.weight * self.feedback * codebook(eoq.bits).mse
+            return self.weight * self.feedback * FEEDBACK_EXCESS[eoq.bits] * codebook(eoq.bits).mse
         error = {GGMLQuantizationType.Q8_0: Q8_0_ERROR, GGMLQuantizationType.F16: F16_ERROR}.get(t, 0.0)
         return self.weight * self.nearest * error
 

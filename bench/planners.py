@@ -1,0 +1,203 @@
+"""Planners of types side by side, each beside the budget planner at the size of its file: tables of docs/results.md.
+
+python -m bench.planners --model 0.5b --stats model.stats
+
+All files are made from one F16 model with one set of statistics, by error feedback; embeddings and output stay F16.
+What is measured is kept in --work-dir by plan, so that an interrupted run goes on where it stopped.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.ablation import TEXTS
+from bench.ablation_tables import Result
+from bench.timed_run import ProgramFailed, timed_run
+from converter import CalibrationOptions, ConversionOptions
+from converter.cores import available_cores
+from converter.ingest import open_model
+from converter.plan import FixedPlanner, Proposals, as_plan_file
+from converter.plan.budget_planner import propose_within
+from converter.plan.kept import weights_to_plan
+from converter.plan.memory import PlannedFile, header_bytes
+from converter.planning import (
+    Budget,
+    BudgetRequest,
+    EwqRequest,
+    FastEwqRequest,
+    PresetRequest,
+    Request,
+    make_proposals,
+    predicted_losses,
+)
+from converter.progress import Progress
+from converter.source import Source
+from eoq_formats.errors import EoqError
+from evaluation import EvaluationOptions, evaluate
+from evaluation.display import EvaluationDisplay
+from evaluation.report import as_json
+from evaluation.table import markdown_table
+from ggml_patch.build import built_programs
+from ggml_patch.errors import PatchToolError
+from ggml_patch.fetch import cache_folder
+from tests.material.models import YARDSTICKS, yardstick
+
+ROOT = Path(__file__).resolve().parents[1]
+KEPT = (r"^(token_embd|output)\.weight=f16",)
+PLANS: Mapping[str, Request] = {
+    "8-bit throughout": PresetRequest("uniform", "q8_0"),
+    "EOQ4 throughout": PresetRequest("uniform", "eoq4"),
+    "EWQ 8bit": EwqRequest("8bit"),
+    "EWQ 4bit/8bit": EwqRequest("4bit/8bit"),
+    "EWQ 3bit/4bit": EwqRequest("3bit/4bit"),
+    "FastEWQ 8bit": FastEwqRequest("8bit"),
+    "FastEWQ 4bit/8bit": FastEwqRequest("4bit/8bit"),
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A plan, and the budget planner's for the same size."""
+
+    name: str
+    plan: Proposals
+    budget: Proposals
+    bytes: int
+    """Of the plan's file."""
+
+
+def budget_name(name: str) -> str:
+    return f"budget, as {name}"
+
+
+def make_pairs(path: Path, statistics: Path, tokens: int, threads: int) -> list[Pair]:
+    """Plan with all of PLANS; losses are predicted once. Raises EoqError."""
+    options = ConversionOptions(tensor_types=KEPT, threads=threads)
+    request = BudgetRequest(Budget(file_bytes=1), statistics, CalibrationOptions(tokens=tokens, threads=threads))
+    with open_model(path, Path("plan.json"), options, Progress()) as model:
+        plans = {name: make_proposals(model, path, plan, options, Progress()) for name, plan in PLANS.items()}
+        sizes = {name: _file_bytes(made.proposals, model, options) for name, made in plans.items()}
+        fixed = {t.name: t.type for t in model.tensors if t.name in ("token_embd.weight", "output.weight")}
+        tensors = [t for t in weights_to_plan(model.tensors, model.architecture) if t.name not in fixed]
+        losses = predicted_losses(model, path, request, options, tensors, Progress())
+        return [
+            Pair(
+                name,
+                made.proposals,
+                propose_within(sizes[name] - header_bytes(model), model.tensors, model.architecture, losses, fixed),
+                sizes[name],
+            )
+            for name, made in plans.items()
+        ]
+
+
+def _file_bytes(proposals: Proposals, model: Source, options: ConversionOptions) -> int:
+    return PlannedFile.of(FixedPlanner(options, proposals).plan(model.tensors, model.architecture), model).file_bytes
+
+
+class Bench:
+    """Makes and measures files, one after the other."""
+
+    def __init__(self, source: Path, statistics: Path, folder: Path, chunks: int | None, threads: int) -> None:
+        self.source = source
+        self.statistics = statistics
+        self.folder = folder
+        self.chunks = chunks
+        self.threads = threads
+        self.programs = built_programs(cache_folder())
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def measure(self, proposals: Proposals) -> dict[str, Result]:
+        """Result by text; kept under the plan's types. Raises EoqError, ProgramFailed."""
+        record = self.folder / f"{proposals.digest}-{self.chunks or 'all'}.json"
+        if not record.exists():
+            found = self._measured(proposals)
+            record.with_suffix(".part").write_text(json.dumps(found, indent=1) + "\n")
+            record.with_suffix(".part").replace(record)
+        return {text: Result.of(one) for text, one in json.loads(record.read_text()).items()}
+
+    def _measured(self, proposals: Proposals) -> dict[str, Any]:
+        plan, model = self.folder / "plan.json", self.folder / f"{proposals.digest}.gguf"
+        plan.write_text(json.dumps(as_plan_file(proposals, {})))
+        if not model.exists():
+            command = [sys.executable, str(ROOT / "tools" / "convert_eoq.py"), str(self.source), str(model)]
+            command += ["--plan", str(plan), "--stats", str(self.statistics), "--awq", "off", "--quiet"]
+            kept = [word for one in KEPT for word in ("--tensor-type", one)]
+            timed_run([*command, *kept, "--threads", str(self.threads)])
+        found = {}
+        for text, path_of in TEXTS.items():
+            options = EvaluationOptions(
+                chunks=self.chunks,
+                threads=self.threads,
+                llama_bin=self.programs,
+                base_logits=self.folder / f"{text}.logits",
+            )
+            with EvaluationDisplay() as display:
+                found[text] = as_json(evaluate(self.source, [model], path_of(), options, display))
+        model.unlink()
+        return found
+
+
+def table(results: Mapping[str, Mapping[str, Result]]) -> str:
+    """Every plan beside the budget planner's of the same size, by size."""
+    head = ["plan", "MB", "bpw of blocks"]
+    for text in TEXTS:
+        head += [f"{text}: KLD", "perplexity over F16", "over the other plan of this size"]
+    rows = []
+    names = sorted((name for name in PLANS if name in results), key=lambda name: results[name]["news"].bytes)
+    for name in names:
+        for one, other in ((name, budget_name(name)), (budget_name(name), name)):
+            found = results[one]
+            any_text = next(iter(found.values()))
+            row = [one, f"{any_text.bytes / 1e6:.1f}", f"{any_text.block_bits_per_weight:.3f}"]
+            for text in TEXTS:
+                r = found[text]
+                ratio = f"{r.kld / results[other][text].kld:.3f}"
+                row += [f"{r.kld:.5f} ± {r.kld_error:.5f}", f"{r.perplexity_ratio:.4f}", ratio]
+            rows.append(row)
+    return markdown_table(head, rows)
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.planners", description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--model", choices=YARDSTICKS, default="0.5b", help="yardstick (default: 0.5b)")
+    add("--stats", type=Path, required=True, metavar="FILE", help="statistics of it, by stats_eoq.py collect")
+    add("--chunks", type=int, default=8, help="windows of 512 tokens of each text (default: 8; 0: the whole text)")
+    add("--calib-tokens", type=int, default=4096, metavar="N", help="for the sensitivities (default: 4096)")
+    add("--threads", type=int, default=available_cores(), help="default: all cores")
+    add("--work-dir", type=Path, metavar="DIR", help="where results are kept (default: planners/MODEL in the cache)")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    folder = options.work_dir or cache_folder() / "planners" / options.model
+    source = yardstick(options.model)
+    pairs = make_pairs(source, options.stats, options.calib_tokens, options.threads)
+    bench = Bench(source, options.stats, folder, options.chunks or None, options.threads)
+    results = {}
+    for pair in pairs:
+        for name, proposals in ((pair.name, pair.plan), (budget_name(pair.name), pair.budget)):
+            print(f"==> {name}", file=sys.stderr, flush=True)
+            results[name] = bench.measure(proposals)
+    print(table(results))
+
+
+def main() -> int:
+    try:
+        run(parse_arguments())
+    except (EoqError, ProgramFailed, PatchToolError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; run again to go on where it stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
