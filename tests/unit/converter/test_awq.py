@@ -108,6 +108,14 @@ def test_even_channels_are_left_alone_without_asking_the_quantiser() -> None:
     assert (fold.scales == 1).all() and fold.error_before is None
 
 
+def test_the_longest_rows_get_no_scales_under_feedback() -> None:
+    group, weights, statistics = example("q")
+    short = replace(FEEDBACK, longest_channels=N - 1)
+    fold = search(group, {"q"}, statistics, weights, ideal_feedback, short)
+    assert (fold.scales == 1).all() and fold.error_before is None
+    assert not (search(group, {"q"}, statistics, weights, to_nearest, replace(short, feedback=False)).scales == 1).all()
+
+
 def test_only_targets_with_statistics_count() -> None:
     group, weights, statistics = example("q", "router")
     for targets in (set[str](), {"norm"}):
