@@ -18,15 +18,13 @@ from typing import Any
 
 from bench.ablation_tables import Result, Results, against_peers, all_files, by_method, order
 from bench.ablation_variants import METHODS, VARIANTS, Variant, Workshop
-from bench.timed_run import ProgramFailed
+from bench.command_line import run_to_the_end
 from converter.cores import available_cores
 from converter.options import ConversionOptions
-from eoq_formats.errors import EoqError
 from evaluation import EvaluationOptions, evaluate
 from evaluation.display import EvaluationDisplay
 from evaluation.report import as_json, check_target
 from ggml_patch.build import built_programs
-from ggml_patch.errors import PatchToolError
 from ggml_patch.fetch import cache_folder, sha256_of
 from tests.material.models import YARDSTICKS, yardstick
 from tests.material.texts import code_text, evaluation_text, mixed_text
@@ -184,16 +182,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    options = parse_arguments()
-    try:
-        run(options)
-    except (EoqError, ProgramFailed, PatchToolError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted; run again to go on where it stopped", file=sys.stderr)
-        return 130
-    return 0
+    return run_to_the_end(run, parse_arguments(), "run again to go on where it stopped")
 
 
 if __name__ == "__main__":

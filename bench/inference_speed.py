@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.alternation import alternating
+from bench.command_line import run_to_the_end
 from bench.inference_files import DEFAULT_TYPES, EOQ_TYPES, LLAMA_TYPES, ModelFile, ModelFiles
 from bench.inference_tables import Measured, Results, aims, outcomes, speeds
 from bench.llama_bench import LlamaBench, Speed
@@ -25,12 +26,9 @@ from bench.machine import cache_bytes, describe_machine, machine
 from bench.read_bandwidth import ReadBandwidth
 from bench.spread import Spread
 from bench.synthetic_model import Shape
-from bench.timed_run import ProgramFailed
 from converter.cores import available_cores
-from eoq_formats.errors import EoqError
 from evaluation.report import check_target
 from ggml_patch.build import built_programs
-from ggml_patch.errors import PatchToolError
 from ggml_patch.fetch import cache_folder
 
 
@@ -161,16 +159,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    options = parse_arguments()
-    try:
-        run(options)
-    except (EoqError, ProgramFailed, PatchToolError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted; the models made so far are kept", file=sys.stderr)
-        return 130
-    return 0
+    return run_to_the_end(run, parse_arguments(), "the models made so far are kept")
 
 
 if __name__ == "__main__":

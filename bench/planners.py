@@ -3,20 +3,21 @@
 python -m bench.planners --model 0.5b --stats model.stats
 
 All files are made from one F16 model with one set of statistics, by error feedback; embeddings and output stay F16.
-What is measured is kept in --work-dir by plan, so that an interrupted run goes on where it stopped.
+What is measured is kept in --work-dir by plan and statistics, so that an interrupted run goes on where it stopped.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.ablation import TEXTS
 from bench.ablation_tables import Result
-from bench.timed_run import ProgramFailed, timed_run
+from bench.command_line import run_to_the_end
+from bench.timed_run import timed_run
 from converter import CalibrationOptions, ConversionOptions
 from converter.cores import available_cores
 from converter.ingest import open_model
@@ -36,14 +37,12 @@ from converter.planning import (
 )
 from converter.progress import Progress
 from converter.source import Source
-from eoq_formats.errors import EoqError
 from evaluation import EvaluationOptions, evaluate
 from evaluation.display import EvaluationDisplay
 from evaluation.report import as_json
 from evaluation.table import markdown_table
 from ggml_patch.build import built_programs
-from ggml_patch.errors import PatchToolError
-from ggml_patch.fetch import cache_folder
+from ggml_patch.fetch import cache_folder, sha256_of
 from tests.material.models import YARDSTICKS, yardstick
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,14 +105,15 @@ class Bench:
         self.source = source
         self.statistics = statistics
         self.folder = folder
+        self.statistics_key = sha256_of(statistics)[:12]
         self.chunks = chunks
         self.threads = threads
         self.programs = built_programs(cache_folder())
         folder.mkdir(parents=True, exist_ok=True)
 
     def measure(self, proposals: Proposals) -> dict[str, Result]:
-        """Result by text; kept under the plan's types. Raises EoqError, ProgramFailed."""
-        record = self.folder / f"{proposals.digest}-{self.chunks or 'all'}.json"
+        """Result by text; kept under the plan's types and the statistics. Raises EoqError, ProgramFailed."""
+        record = self.folder / f"{proposals.digest}-{self.statistics_key}-{self.chunks or 'all'}.json"
         if not record.exists():
             found = self._measured(proposals)
             record.with_suffix(".part").write_text(json.dumps(found, indent=1) + "\n")
@@ -121,7 +121,7 @@ class Bench:
         return {text: Result.of(one) for text, one in json.loads(record.read_text()).items()}
 
     def _measured(self, proposals: Proposals) -> dict[str, Any]:
-        plan, model = self.folder / "plan.json", self.folder / f"{proposals.digest}.gguf"
+        plan, model = self.folder / "plan.json", self.folder / f"{proposals.digest}-{self.statistics_key}.gguf"
         plan.write_text(json.dumps(as_plan_file(proposals, {})))
         if not model.exists():
             command = [sys.executable, str(ROOT / "tools" / "convert_eoq.py"), str(self.source), str(model)]
@@ -162,7 +162,7 @@ def table(results: Mapping[str, Mapping[str, Result]]) -> str:
     return markdown_table(head, rows)
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.planners", description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--model", choices=YARDSTICKS, default="0.5b", help="yardstick (default: 0.5b)")
@@ -171,7 +171,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--calib-tokens", type=int, default=4096, metavar="N", help="for the sensitivities (default: 4096)")
     add("--threads", type=int, default=available_cores(), help="default: all cores")
     add("--work-dir", type=Path, metavar="DIR", help="where results are kept (default: planners/MODEL in the cache)")
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
 def run(options: argparse.Namespace) -> None:
@@ -188,15 +188,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    try:
-        run(parse_arguments())
-    except (EoqError, ProgramFailed, PatchToolError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted; run again to go on where it stopped", file=sys.stderr)
-        return 130
-    return 0
+    return run_to_the_end(run, parse_arguments(), "run again to go on where it stopped")
 
 
 if __name__ == "__main__":

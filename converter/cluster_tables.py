@@ -5,6 +5,7 @@ from shlex import join
 from typing import Any
 
 from converter.cluster_planning import ClusterPlan
+from converter.plan.cluster_load import OUTPUT
 from converter.plan.machines import Machine
 from converter.plan.placement import Share, hops
 
@@ -46,7 +47,7 @@ def _entries(cluster: ClusterPlan) -> list[dict[str, Any]]:
         mine = cluster.load.parts[share.start : share.stop]
         weights = sum(part.weights for part in mine) + (0 if number else cluster.load.embeddings)
         # what the output needs for computing is not a cache
-        cache = sum(part.working for part in mine if part.name != cluster.load.parts[-1].name)
+        cache = sum(part.working for part in mine if part.name != OUTPUT)
         buffers = (cluster.load.buffers + sum(part.working for part in mine) - cache) if mine else 0
         buffers += 0 if number else cluster.load.passing
         disk = None if machine.room.disk is None else weights if number else cluster.load.file

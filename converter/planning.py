@@ -11,9 +11,8 @@ from converter.errors import OptionError, StatisticsError
 from converter.options import ConversionOptions
 from converter.plan import FixedPlanner, Proposal, Proposals, ewq
 from converter.plan.budget_planner import propose_within
-from converter.plan.cluster import Precisions
 from converter.plan.kept import weights_to_plan
-from converter.plan.levels import LevelTable
+from converter.plan.levels import LevelTable, Precisions
 from converter.plan.losses import TensorLoss, measured_losses, with_sensitivities
 from converter.plan.memory import compute_bytes, header_bytes, kv_bytes_per_token
 from converter.plan.presets import propose_preset

@@ -8,19 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from converter.plan.levels import Precisions
 from converter.plan.placement import Load, Room, Share, place
-
-
-@dataclass(frozen=True)
-class Precisions:
-    """Levels of a model's blocks, and how they may change."""
-
-    steps: tuple[str, ...]
-    """From the finest level to the coarsest, all that a block may have."""
-    levels: tuple[str, ...]
-    """Of each block, before anything is known of machines."""
-    order: tuple[int, ...]
-    """Blocks, the one to lose precision first at the start: by ascending entropy."""
 
 
 @dataclass(frozen=True)

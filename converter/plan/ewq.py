@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from math import fsum, sqrt
 
 from converter.errors import OptionError
-from converter.plan.cluster import Precisions
 from converter.plan.kept import keep_reason
-from converter.plan.levels import RAW, LevelTable
+from converter.plan.levels import RAW, STEPS, LevelTable, Precisions
 from converter.plan.proposals import Proposal, Proposals
 from converter.plan.softmax_entropy import EPSILON, matrix_entropy, weighted_mean
 from converter.source import Source
@@ -20,9 +19,8 @@ VARIANTS = {
     "3bit/4bit": ("3bit", "4bit", "4bit"),
 }
 """Levels of blocks up to the threshold, up to the mean, and above it. The last is the paper's for edge devices."""
-STEPS = {"3bit/4bit": ("4bit", "3bit", "2bit")}
-"""Levels that blocks may have on a cluster, from fine to coarse, where they are not those of ALL_STEPS."""
-ALL_STEPS = (RAW, "8bit", "4bit", "2bit")
+EDGE_STEPS = {"3bit/4bit": ("4bit", "3bit", "2bit")}
+"""In place of STEPS."""
 BLOCK = re.compile(r"(?P<block>(?:.*\.)?blk\.(?P<index>\d+))\.")
 """The start of the GGUF names of a block's tensors."""
 
@@ -118,7 +116,7 @@ def measure(
 
 def precisions_of(decisions: Decisions, variant: str) -> Precisions:
     """The decisions as what may change on a cluster."""
-    return Precisions(STEPS.get(variant, ALL_STEPS), decisions.levels, decisions.order)
+    return Precisions(EDGE_STEPS.get(variant, STEPS), decisions.levels, decisions.order)
 
 
 def propose(blocks: Sequence[Block], decisions: Decisions, chosen: Sequence[str], levels: LevelTable) -> Proposals:

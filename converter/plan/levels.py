@@ -11,6 +11,8 @@ LADDER = ("eoq2", "eoq3", "eoq4", "eoq5", "eoq6", "q8_0", "f16")
 """Types from coarse to fine."""
 RAW = "raw"
 """Left as it is in the source."""
+STEPS = (RAW, "8bit", "4bit", "2bit")
+"""Levels that blocks may have on a cluster, from fine to coarse."""
 LEVELS: Mapping[str, str] = MappingProxyType(
     {RAW: RAW, "8bit": "q8_0", "4bit": "eoq4", "3bit": "eoq3", "2bit": "eoq2", "1.58bit": "eoq2"}
 )
@@ -44,3 +46,15 @@ class LevelTable:
             raise OptionError(f"there is no level {level!r}; choose one of {', '.join(self.types)}")
         name = self.types[level]
         return None if name == RAW else parse_type(name)
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """Levels of a model's blocks, and how they may change."""
+
+    steps: tuple[str, ...]
+    """From the finest level to the coarsest, all that a block may have."""
+    levels: tuple[str, ...]
+    """Of each block, before anything is known of machines."""
+    order: tuple[int, ...]
+    """Blocks, the one to lose precision first at the start: by ascending entropy."""

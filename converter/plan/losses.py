@@ -32,7 +32,8 @@ F16_ERROR = 4e-8
 FEEDBACK_EXCESS = {2: 1.26, 3: 1.10, 4: 1.0, 5: 0.94, 6: 0.93}
 """Error of the outputs after error feedback, over that of the codebook, both relative to 4 bits.
 
-Coarse codes push more onto the columns that follow. Medians over tensors of the 0.5B model, whose spread is 2 %.
+Coarse codes push more onto the columns that follow. From the reports of two conversions of the 0.5B model, medians over
+15 to 40 tensors that lie within 5 % of them; EOQ2 from a single one.
 """
 _PIECE_WEIGHTS = 1 << 22
 

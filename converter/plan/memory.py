@@ -72,7 +72,7 @@ def layer_compute_bytes(model: Source) -> int:
 def passing_bytes(model: Source, context: int) -> int:
     """What every device of several has besides, for what it passes on: a batch's inputs and its mask of attention.
 
-    With the buffers above it is at least what llama.cpp prints for SmolLM2 135M and Qwen2.5 0.5B on two machines.
+    With the buffers above it is at least what llama.cpp prints for SmolLM2 135M on two machines.
     """
     width = model.number("{arch}.embedding_length") or 0
     return _COPIES * _BATCH * (4 * width + 2 * context + _POSITIONS)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_MACHINES = 16
-"""All sets of machines are looked at: so many take milliseconds."""
+"""All sets of machines are looked at: so many take 20 ms."""
 _NO_LIMIT = np.iinfo(np.int64).max // 4
 
 

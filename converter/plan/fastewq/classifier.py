@@ -7,11 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.errors import OptionError
-from converter.plan.cluster import Precisions
-from converter.plan.ewq import ALL_STEPS
 from converter.plan.fastewq.blocks import FIRST_BLOCK, BlockShape
 from converter.plan.fastewq.dataset import Dataset
-from converter.plan.levels import RAW, LevelTable
+from converter.plan.levels import RAW, STEPS, LevelTable, Precisions
 from converter.plan.proposals import Proposal, Proposals, Rule
 
 VARIANTS = ("8bit", "4bit/8bit")
@@ -61,7 +59,7 @@ class FastEwq:
 def fast_precisions(levels: Sequence[str]) -> Precisions:
     """What may change on a cluster: blocks that were picked lose precision before others, later before earlier ones."""
     order = sorted(range(len(levels)), key=lambda block: (levels[block] == RAW, -block))
-    return Precisions(ALL_STEPS, tuple(levels), tuple(order))
+    return Precisions(STEPS, tuple(levels), tuple(order))
 
 
 def propose_fast(blocks: Sequence[BlockShape], levels: Sequence[str], table: LevelTable) -> Proposals:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.errors import OptionError
-from converter.plan.cluster import Fitted, Precisions, fit
+from converter.plan.cluster import Fitted, fit
 from converter.plan.cluster_load import LoadsByLevel
+from converter.plan.levels import Precisions
 from converter.plan.machines import Machine, parse_machine, parse_machines
 from converter.plan.placement import Load, Part, Room, place
 from tests.unit.converter.plan.test_placement import all_placements, cost, fits, rooms
