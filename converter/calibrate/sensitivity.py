@@ -2,10 +2,12 @@
 
 A small change e of the output of a matrix changes the distribution of the next token by the divergence e' F e / 2, F
 the Fisher information: the mean of g g' over gradients g of the log-probability of tokens drawn from the model itself.
-Rounding errors are uncorrelated with g and proportional to the squared weights of a row, so for an error of the
-fraction r of the output's energy the divergence is r times
+Rounding errors are uncorrelated with g and proportional to the squared weights of a row, so for errors of the fraction
+r of each token's output the divergence is r times
 
-    sensitivity = 1/2 * (sum over rows o of mean g_o^2 * |w_o|^2 / |W|^2) * mean |W x|^2
+    sensitivity = 1/2 * mean over tokens of (sum over rows o of g_o^2 * |w_o|^2 / |W|^2) * |W x|^2
+
+The mean is one of products: the first tokens have huge outputs in the first blocks, and gradients next to nothing.
 
 This is the slope of the linearity theorem (Malinovskii et al. 2024, HIGGS), with one backward pass in place of noise
 injected into one tensor after the other, and for errors of outputs rather than of weights: error feedback makes the
@@ -30,7 +32,7 @@ from converter.tensors import TensorInfo
 from converter.torch_settings import torch_settings
 
 
-class _Watch:
+class Watch:
     """Sums over the tokens that a module saw. Its hooks live as long as the model."""
 
     def __init__(self, matched: MatchedModule) -> None:
@@ -38,26 +40,26 @@ class _Watch:
         weight = module_weight(matched.module).detach()
         rows = weight.float().square().sum(1)
         self.shares = (rows / rows.sum().clamp_min(torch.finfo(torch.float32).tiny)).double()
-        self.gradient = self.energy = 0.0
-        self.tokens = 0
+        self.sum = 0.0
         matched.module.register_forward_hook(self._forward)
 
     def _forward(self, module: Any, arguments: Any, output: torch.Tensor) -> None:
+        if not output.requires_grad:
+            return
         bias = getattr(module, "bias", None)
         with torch.no_grad():
             product = output if bias is None else output - bias
-            self.energy += float(product.double().square().sum())
-            self.tokens += output.numel() // output.shape[-1]
-        if output.requires_grad:
-            output.register_hook(self._backward)  # type: ignore[no-untyped-call]
+            energies = product.double().square().sum(-1)
 
-    def _backward(self, gradient: torch.Tensor) -> None:
-        squares = gradient.double().square().reshape(-1, gradient.shape[-1]).sum(0)
-        self.gradient += float(squares @ self.shares.to(squares.device))
+        def backward(gradient: torch.Tensor) -> None:
+            shares = self.shares.to(gradient.device)
+            self.sum += float((gradient.double().square() @ shares * energies).sum())
+
+        output.register_hook(backward)  # type: ignore[no-untyped-call]
 
     def sensitivity(self, tokens: int) -> float:
         """Nats a token for a relative error of 1; `tokens` is the number that the model saw."""
-        return 0.5 * self.gradient / tokens * self.energy / max(1, self.tokens)
+        return 0.5 * self.sum / tokens
 
 
 def measure_sensitivity(
@@ -85,7 +87,7 @@ def measure_sensitivity(
         if not matches.modules:
             raise CalibrationError(f"none of the tensors to plan for is known to transformers in {model}; {WAYS_OUT}")
         sequences = make_sequences(loaded, options).tokens
-        watches = [_Watch(matched) for matched in matches.modules]
+        watches = [Watch(matched) for matched in matches.modules]
         # gradients of activations alone: they start at the embeddings
         loaded.model.get_input_embeddings().register_forward_hook(lambda m, a, output: output.requires_grad_(True))
         generator = torch.Generator(loaded.model.device).manual_seed(options.seed)

@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from gguf import GGMLQuantizationType
 
 from converter.calibrate.load import LoadedModel, load_model
-from converter.calibrate.modules import match_modules
-from converter.calibrate.sensitivity import measure_sensitivity
+from converter.calibrate.modules import MatchedModule, match_modules
+from converter.calibrate.sensitivity import Watch, measure_sensitivity
 from converter.calibrate.sequences import make_sequences
 from converter.calibration_options import CalibrationOptions
 from converter.source import open_gguf
+from converter.tensors import TensorInfo
 from tests.integration.converter.tiny_sources import matrices, write_folder_and_gguf, write_text
 
 
@@ -89,6 +92,22 @@ def test_the_divergence_of_small_errors_is_predicted(architecture: str, tmp_path
     # six draws of noise and one of labels
     assert all(0.65 < ratio < 1.35 for ratio in others), ratios
     assert 0.9 < sum(others) / len(others) < 1.1, ratios
+
+
+def test_products_are_taken_token_by_token() -> None:
+    """A token with huge outputs and no gradient, as the first one in the first blocks, counts for nothing."""
+    generator = np.random.default_rng(3)
+    module = torch.nn.Linear(8, 5).double()
+    inputs, gradients = generator.standard_normal((7, 8)), generator.standard_normal((7, 5))
+    inputs[0] *= 1e3
+    gradients[0] = 0.0
+    tensor = TensorInfo("blk.0.attn_v.weight", (8, 5), GGMLQuantizationType.F32)
+    watch = Watch(MatchedModule("v", module, tensor, None))
+    module(torch.from_numpy(inputs).requires_grad_()).backward(torch.from_numpy(gradients))
+    weight = module.weight.detach().numpy()
+    rows = np.square(weight).sum(1)
+    expected = 0.5 * np.mean(np.square(gradients) @ (rows / rows.sum()) * np.square(inputs @ weight.T).sum(1))
+    assert watch.sensitivity(len(inputs)) == pytest.approx(expected, rel=1e-6)  # rows are summed in float32
 
 
 def test_experts_add_up(tmp_path: Path, llama_source: Path) -> None:
