@@ -57,7 +57,8 @@ class Patch:
         for source in self.sources:
             _hash_fields(digest, (source.path, source.read()))
         for edit in self.edits:
-            fields = (edit.path, edit.anchor, edit.lines, edit.where, edit.within or "", str(edit.optional))
+            conditions = (edit.within or "", str(edit.optional), edit.when or "", edit.unless or "")
+            fields = (edit.path, edit.anchor, edit.lines, edit.where, *conditions)
             _hash_fields(digest, fields)
         return digest.hexdigest()
 
@@ -136,7 +137,8 @@ def _plan_apply(tree: Path, patch: Patch) -> list[Change]:
     problems: list[str] = []
     by_path: dict[str, list[Edit]] = {edit.path: [] for edit in patch.edits}
     for edit in patch.edits:
-        by_path[edit.path].append(edit)
+        if edit.applies_to(tree):
+            by_path[edit.path].append(edit)
     copied = {source.path for source in patch.sources}
     for path in sorted({*by_path, *(manifest.edited if manifest else ())}):
         file_edits = by_path.get(path, [])

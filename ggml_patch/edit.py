@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ggml_patch.errors import PatchError
@@ -26,6 +27,16 @@ class Edit:
     within: str | None = None
     optional: bool = False
     """The file may be missing: a backend that only some versions of llama.cpp have."""
+    when: str | None = None
+    """A file of the tree without which this edit is left out: code that only some versions have."""
+    unless: str | None = None
+    """A file of the tree with which this edit is left out."""
+
+    def applies_to(self, tree: Path) -> bool:
+        """Whether the edit is meant for this tree."""
+        if self.when is not None and not (tree / self.when).is_file():
+            return False
+        return self.unless is None or not (tree / self.unless).is_file()
 
     @property
     def our_lines(self) -> list[str]:

@@ -190,3 +190,18 @@ def test_content_key_names_patch_and_build_options() -> None:
     assert len(key) == 12 and int(key, 16) >= 0
     assert content_key() == key
     assert len({key, content_key(["-DA=1"]), content_key(["-DA=2"]), content_key(["-DA", "=1"])}) == 4
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_an_edit_may_depend_on_a_file_of_the_tree(has_file: bool, tree: Path, make_patch: Callable[..., Patch]) -> None:
+    edits = (
+        Edit("src/list.txt", "^last$", "with the file", when="src/new.c"),
+        Edit("src/list.txt", "^last$", "without it", unless="src/new.c"),
+        Edit("src/missing.c", "^nowhere$", "nothing", when="src/missing.c"),
+    )
+    if has_file:
+        (tree / "src/new.c").write_bytes(b"int x;\n")
+    apply(tree, make_patch(edits))
+    assert (b"with the file" in (tree / "src/list.txt").read_bytes()) == has_file
+    assert (b"without it" in (tree / "src/list.txt").read_bytes()) != has_file
+    assert apply(tree, make_patch(edits)) == []
