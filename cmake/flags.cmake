@@ -2,7 +2,7 @@
 add_library(eoq_flags INTERFACE)
 
 if(CMAKE_C_COMPILER_ID MATCHES "GNU|Clang")
-    target_compile_options(eoq_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes)
+    target_compile_options(eoq_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes>)
     if(EOQ_NATIVE)
         include(CheckCCompilerFlag)
         check_c_compiler_flag(-march=native EOQ_HAS_MARCH_NATIVE)

@@ -21,6 +21,13 @@ _PREAMBLE = """\
 // clang-format off
 
 #include <stdint.h>
+
+// C++ computes with the tables while it compiles: constants of GPU kernels
+#ifdef __cplusplus
+#    define EOQ_TABLE static constexpr
+#else
+#    define EOQ_TABLE static const
+#endif
 """
 
 
@@ -53,7 +60,7 @@ def render() -> str:
 def _array(c_type: str, declarator: str, values: Iterable[str], per_line: int = 16) -> str:
     items = list(values)
     lines = [_line(items[i : i + per_line]) for i in range(0, len(items), per_line)]
-    return f"static const {c_type} {declarator} = {{\n" + "".join(lines) + "};\n"
+    return f"EOQ_TABLE {c_type} {declarator} = {{\n" + "".join(lines) + "};\n"
 
 
 def _line(items: Sequence[str]) -> str:

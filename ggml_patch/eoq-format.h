@@ -7,8 +7,15 @@
 
 #include <stdint.h>
 
+// C++ computes with the tables while it compiles: constants of GPU kernels
+#ifdef __cplusplus
+#    define EOQ_TABLE static constexpr
+#else
+#    define EOQ_TABLE static const
+#endif
+
 // bit i % 32 of word i / 32 set: sign i of the rotation is -1
-static const uint32_t eoq_sign_words[4] = {
+EOQ_TABLE uint32_t eoq_sign_words[4] = {
     0x243F6A88u, 0x85A308D3u, 0x13198A2Eu, 0x03707344u,
 };
 
@@ -20,32 +27,32 @@ static const uint32_t eoq_sign_words[4] = {
 
 // 2 bits: levels for N(0, 1) times EOQ2_FACTOR
 #define EOQ2_FACTOR 0x1.a7be000000000p+5 // 52.9677734375
-static const int8_t eoq2_levels[4] = {
+EOQ_TABLE int8_t eoq2_levels[4] = {
     -80, -24, 24, 80,
 };
 
 // 3 bits: levels for N(0, 1) times EOQ3_FACTOR
 #define EOQ3_FACTOR 0x1.4740000000000p+5 // 40.90625
-static const int8_t eoq3_levels[8] = {
+EOQ_TABLE int8_t eoq3_levels[8] = {
     -88, -55, -31, -10, 10, 31, 55, 88,
 };
 
 // 4 bits: levels for N(0, 1) times EOQ4_FACTOR
 #define EOQ4_FACTOR 0x1.3124000000000p+5 // 38.142578125
-static const int8_t eoq4_levels[16] = {
+EOQ_TABLE int8_t eoq4_levels[16] = {
     -104, -79, -62, -48, -36, -25, -15, -5, 5, 15, 25, 36, 48, 62, 79, 104,
 };
 
 // 5 bits: levels for N(0, 1) times EOQ5_FACTOR
 #define EOQ5_FACTOR 0x1.dba0000000000p+4 // 29.7265625
-static const int8_t eoq5_levels[32] = {
+EOQ_TABLE int8_t eoq5_levels[32] = {
     -97, -80, -69, -60, -53, -47, -41, -36, -31, -26, -22, -18, -14, -10, -6, -2,
     2, 6, 10, 14, 18, 22, 26, 31, 36, 41, 47, 53, 60, 69, 80, 97,
 };
 
 // 6 bits: levels for N(0, 1) times EOQ6_FACTOR
 #define EOQ6_FACTOR 0x1.ce48000000000p+4 // 28.892578125
-static const int8_t eoq6_levels[64] = {
+EOQ_TABLE int8_t eoq6_levels[64] = {
     -108, -93, -84, -77, -71, -66, -62, -58, -54, -51, -48, -45, -42, -39, -37, -34,
     -32, -29, -27, -25, -23, -21, -19, -17, -15, -13, -11, -9, -7, -5, -3, -1,
     1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 32,
@@ -53,7 +60,7 @@ static const int8_t eoq6_levels[64] = {
 };
 
 // 2 bits: code of a value r in level units, at floor(2 * r) + 256
-static const uint8_t eoq2_code_of[512] = {
+EOQ_TABLE uint8_t eoq2_code_of[512] = {
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -73,7 +80,7 @@ static const uint8_t eoq2_code_of[512] = {
 };
 
 // 3 bits: code of a value r in level units, at floor(2 * r) + 256
-static const uint8_t eoq3_code_of[512] = {
+EOQ_TABLE uint8_t eoq3_code_of[512] = {
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -93,7 +100,7 @@ static const uint8_t eoq3_code_of[512] = {
 };
 
 // 4 bits: code of a value r in level units, at floor(2 * r) + 256
-static const uint8_t eoq4_code_of[512] = {
+EOQ_TABLE uint8_t eoq4_code_of[512] = {
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
@@ -113,7 +120,7 @@ static const uint8_t eoq4_code_of[512] = {
 };
 
 // 5 bits: code of a value r in level units, at floor(2 * r) + 256
-static const uint8_t eoq5_code_of[512] = {
+EOQ_TABLE uint8_t eoq5_code_of[512] = {
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
@@ -133,7 +140,7 @@ static const uint8_t eoq5_code_of[512] = {
 };
 
 // 6 bits: code of a value r in level units, at floor(2 * r) + 256
-static const uint8_t eoq6_code_of[512] = {
+EOQ_TABLE uint8_t eoq6_code_of[512] = {
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3,

@@ -8,6 +8,7 @@ from ggml_patch.errors import PatchError
 HERE = Path(__file__).resolve().parent
 
 CPU_FOLDER = "ggml/src/ggml-cpu/eoq"
+CUDA_FOLDER = "ggml/src/ggml-cuda/eoq"
 
 _FOLDERS = (
     (HERE, "ggml/src", ("eoq-format.h",)),
@@ -15,6 +16,8 @@ _FOLDERS = (
     (HERE / "cpu", CPU_FOLDER, ("*.h", "*.c")),
     (HERE / "cpu_ops", CPU_FOLDER, ("*.h", "*.c")),
     (HERE / "cpu_reference", CPU_FOLDER, ("*.h", "*.c")),
+    (HERE / "cuda", CUDA_FOLDER, ("*.cuh", "*.cu")),
+    (HERE / "cuda" / "lab", "tests/eoq", ("*.cpp",)),
 )
 
 

@@ -3,7 +3,10 @@
 BLAS stays: it multiplies what to_float gives. RPC passes everything on, so its server refuses in their place.
 """
 
+from dataclasses import replace
+
 from ggml_patch.edit import Edit
+from ggml_patch.edits.cuda import NEW_MMQ
 
 _INCLUDE = '#include "ggml-eoq.h"'
 _DENY = """
@@ -28,9 +31,12 @@ def _deny(path: str, function: str, include_after: str, optional: bool = True) -
 
 _IMPL = r'^#include "ggml-impl\.h"'
 
-# CUDA also serves HIP and MUSA
 EDITS = [
-    *_deny("ggml-cuda/ggml-cuda.cu", "ggml_backend_cuda_device_supports_op", _IMPL, optional=False),
+    # CUDA has kernels (cuda.py) for the layout of the versions since the matrix products have tables of configurations
+    *(
+        replace(edit, unless=NEW_MMQ)
+        for edit in _deny("ggml-cuda/ggml-cuda.cu", "ggml_backend_cuda_device_supports_op", _IMPL, optional=False)
+    ),
     *_deny(
         "ggml-metal/ggml-metal-device.m",
         "ggml_metal_device_supports_op",

@@ -6,6 +6,14 @@ _BACKEND_OPS = "tests/test-backend-ops.cpp"
 _QUANTIZE_FNS = "tests/test-quantize-fns.cpp"
 
 EDITS = [
+    Edit(
+        path="tests/CMakeLists.txt",
+        anchor=r"^llama_build(_and_test)?\(test-backend-ops\.cpp\)$",
+        lines="""
+add_executable(eoq-lab eoq/eoq-lab.cpp)
+target_link_libraries(eoq-lab PRIVATE ggml)
+""",
+    ),
     Edit(path=_BACKEND_OPS, anchor=r'^#include [<"]ggml\.h[>"]', lines='#include "../ggml/src/ggml-eoq.h"'),
     Edit(
         path=_BACKEND_OPS,

@@ -1,0 +1,87 @@
+#pragma once
+
+// Unrotated weights: exact integers, then one multiplication (docs/format.md).
+
+#include "eoq-warp.cuh"
+
+// four weights of a block, for each lane of its group
+template <int bits, int width>
+static __device__ __forceinline__ void eoq_dequantize(const uint8_t * block, int lane, float * weights) {
+    const uint32_t levels = eoq_four_levels<bits, width>(block, lane);
+    int32_t        v[4];
+    EOQ_UNROLLED
+    for (int i = 0; i < 4; ++i) {
+        v[i] = (int8_t) (levels >> (8 * i));
+    }
+    eoq_transform<width>(v, lane);
+    const float    scale = eoq_block_scale(__half2float(*(const half *) block));
+    const uint32_t signs = eoq_lane_signs(lane);
+    EOQ_UNROLLED
+    for (int i = 0; i < 4; ++i) {
+        weights[i] = eoq_weight(v[i], signs >> i & 1, scale);
+    }
+}
+
+template <int bits, int width, typename dst_t>
+static __global__ void eoq_dequantize_row(const void * __restrict__ x, dst_t * __restrict__ y, const int64_t n_blocks) {
+    constexpr int   lanes     = width / 4;
+    const int64_t   ib        = ((int64_t) blockDim.x * blockIdx.x + threadIdx.x) / lanes;
+    // with blocks of 64 the last warp may have one block too many: it helps with the shuffles
+    const bool      is_inside = ib < n_blocks;
+    const int       lane      = threadIdx.x % lanes;
+    const uint8_t * block =
+        (const uint8_t *) x + (is_inside ? ib : n_blocks - 1) * eoq_layout<bits, width>::block_bytes;
+    float weights[4];
+    eoq_dequantize<bits, width>(block, lane, weights);
+    if (is_inside) {
+        EOQ_UNROLLED
+        for (int i = 0; i < 4; ++i) {
+            y[ib * width + 4 * lane + i] = ggml_cuda_cast<dst_t>(weights[i]);
+        }
+    }
+}
+
+// one warp a block of threads in x: rows of src1 in grid.x, pieces of rows in grid.y, channels in grid.z
+template <int bits, int width, typename dst_t>
+static __global__ void eoq_get_rows(const void * __restrict__ src0,
+                                    const int32_t * __restrict__ src1,
+                                    dst_t * __restrict__ dst,
+                                    const int64_t  ne00,
+                                    const uint32_t ne11,
+                                    const uint32_t ne12,
+                                    const size_t   s1,
+                                    const size_t   s2,
+                                    const size_t   s3,
+                                    const size_t   nb01,
+                                    const size_t   nb02,
+                                    const size_t   nb03,
+                                    const size_t   s10,
+                                    const size_t   s11,
+                                    const size_t   s12) {
+    constexpr int lanes    = width / 4;
+    const int64_t n_blocks = ne00 / width;
+    const int     lane     = threadIdx.x % lanes;
+    const int     group    = threadIdx.x / lanes;
+    const int     groups   = blockDim.x / lanes;
+
+    for (uint32_t z = blockIdx.z; z < ne11 * ne12; z += gridDim.z) {
+        const int64_t   i10 = blockIdx.x, i11 = z / ne12, i12 = z % ne12;
+        const int64_t   i01 = src1[i10 * s10 + i11 * s11 + i12 * s12];
+        const uint8_t * row = (const uint8_t *) src0 + i01 * nb01 + i11 * nb02 + i12 * nb03;
+        dst_t *         to  = dst + i10 * s1 + i11 * s2 + i12 * s3;
+        // all lanes of a warp stay in the loop for the shuffles
+        for (int64_t first = (int64_t) blockIdx.y * groups; first < n_blocks; first += (int64_t) gridDim.y * groups) {
+            const int64_t ib        = first + group;
+            const bool    is_inside = ib < n_blocks;
+            float         weights[4];
+            eoq_dequantize<bits, width>(row + (is_inside ? ib : n_blocks - 1) * eoq_layout<bits, width>::block_bytes,
+                                        lane, weights);
+            if (is_inside) {
+                EOQ_UNROLLED
+                for (int i = 0; i < 4; ++i) {
+                    to[ib * width + 4 * lane + i] = ggml_cuda_cast<dst_t>(weights[i]);
+                }
+            }
+        }
+    }
+}
