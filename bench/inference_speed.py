@@ -120,6 +120,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--threads", type=thread_counts, default=(available_cores(),), metavar="N[,N…]", help="default: all cores")
     add("--prompt", type=int, default=512, metavar="TOKENS", help="length of the prompt (default: 512)")
     add("--generate", type=int, default=128, metavar="TOKENS", help="tokens to generate (default: 128)")
+    add("--gpu-layers", type=int, default=0, metavar="N", help="layers on the GPU (default: 0, all on the CPU)")
     add("--llama-bin", type=Path, metavar="DIR", help="llama-bench and llama-quantize (default: tools/setup.sh's)")
     add("--work-dir", type=Path, metavar="DIR", help="where models are kept (default: inference-speed in the cache)")
     add("--json", type=Path, metavar="OUT.json", help="file for all single results")
@@ -134,6 +135,8 @@ def parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if min(options.rounds, options.prompt, options.generate) < 1:
         parser.error("--rounds, --prompt and --generate must be at least 1")
+    if options.gpu_layers < 0:
+        parser.error("--gpu-layers must be at least 0")
     return options
 
 
@@ -146,7 +149,7 @@ def run(options: argparse.Namespace) -> None:
     folder = (options.work_dir or cache_folder() / "inference-speed") / shape.name
     models = ModelFiles(shape, folder, programs, available_cores())
     files = [models.make(name) for name in dict.fromkeys(options.types)]
-    bench = LlamaBench(programs / "llama-bench", options.prompt, options.generate)
+    bench = LlamaBench(programs / "llama-bench", options.prompt, options.generate, options.gpu_layers)
     race = Race(options.threads)
     with tempfile.TemporaryDirectory() as scratch:
         race.run(files, options.rounds, bench, ReadBandwidth.compiled(Path(scratch)))
@@ -155,6 +158,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         setting = {"model": asdict(shape), "machine": machine(), "rounds": options.rounds, "programs": str(programs)}
         setting |= {"prompt_tokens": options.prompt, "generated_tokens": options.generate}
+        setting |= {"gpu_layers": options.gpu_layers}
         options.json.write_text(json.dumps(setting | {"threads": as_json(race, files)}, indent=2) + "\n")
 
 

@@ -24,12 +24,16 @@ class LlamaBench:
     program: Path
     prompt_tokens: int = 512
     generated_tokens: int = 128
+    gpu_layers: int = 0
+    """Layers on the GPU; 0: everything on the CPU."""
 
     def command(self, model: Path, threads: Sequence[int]) -> list[str]:
         """One call for all numbers of threads: the model is loaded once. Each test is warmed up and run once."""
         counts = ["-p", str(self.prompt_tokens), "-n", str(self.generated_tokens), "-r", "1"]
-        on_cpu = ["-ngl", "0", "-nopo", "1"]  # also large products, where there is an accelerator
-        chosen = ["-t", ",".join(map(str, threads)), *counts, *on_cpu]
+        place = ["-ngl", str(self.gpu_layers)]
+        if not self.gpu_layers:
+            place += ["-nopo", "1"]  # also large products, where there is an accelerator
+        chosen = ["-t", ",".join(map(str, threads)), *counts, *place]
         return [str(self.program), "-m", str(model), *chosen, "-o", "json"]
 
     def run(self, model: Path, threads: Sequence[int]) -> dict[int, Speed]:

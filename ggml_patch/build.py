@@ -49,6 +49,7 @@ TARGETS = (
     "ggml-rpc-server",
     "test-backend-ops",
     "test-quantize-fns",
+    "eoq-lab",
 )
 
 ALIASES = {"rpc-server": "ggml-rpc-server"}
@@ -93,9 +94,14 @@ def native_target() -> str:
         return platform.machine()
 
 
-def layout(cache: Path, version: LlamaCppVersion = PINNED) -> Layout:
+def cmake_options(cuda: str | None = None) -> dict[str, str]:
+    """OPTIONS, and those of a build with CUDA, whose architectures `cuda` names as CMake does: `native`, `86;89`."""
+    return OPTIONS if cuda is None else OPTIONS | {"GGML_CUDA": "ON", "CMAKE_CUDA_ARCHITECTURES": cuda}
+
+
+def layout(cache: Path, version: LlamaCppVersion = PINNED, cuda: str | None = None) -> Layout:
     """The folder for this version, this patch, these options and this machine."""
-    options = [f"{name}={value}" for name, value in sorted(OPTIONS.items())]
+    options = [f"{name}={value}" for name, value in sorted(cmake_options(cuda).items())]
     return Layout(cache / f"llama.cpp-{version.version}-{content_key([*options, native_target()])}")
 
 
@@ -123,9 +129,9 @@ def remove_leftovers(target: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def ensure_source(cache: Path, version: LlamaCppVersion = PINNED) -> Path:
+def ensure_source(cache: Path, version: LlamaCppVersion = PINNED, cuda: str | None = None) -> Path:
     """The patched source tree in the cache; fetched and patched unless it is there. Raises PatchToolError."""
-    place = layout(cache, version)
+    place = layout(cache, version, cuda)
     if place.source.is_dir():
         return place.source
     with locked(place.folder):
@@ -160,19 +166,19 @@ def built_programs(cache: Path) -> Path:
     return place.programs
 
 
-def ensure_programs(cache: Path, jobs: int) -> Path:
+def ensure_programs(cache: Path, jobs: int, cuda: str | None = None) -> Path:
     """The folder of the built programs; fetches, patches and builds whatever is missing. Raises PatchToolError.
 
     An interrupted build goes on where it stopped.
     """
-    place = layout(cache)
+    place = layout(cache, cuda=cuda)
     if is_built(place):
         step(f"llama.cpp: already built in {place.folder}")
         return place.programs
-    source = ensure_source(cache)
+    source = ensure_source(cache, cuda=cuda)
     with locked(place.folder):
         if not is_built(place):
-            configure(source, place)
+            configure(source, place, cuda)
             compile_targets(place, jobs)
             for alias, name in ALIASES.items():
                 link = place.programs / alias
@@ -189,16 +195,19 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join(paths), "CCACHE_NOHASHDIR": "1"}
 
 
-def configure(source: Path, place: Layout) -> None:
+def configure(source: Path, place: Layout, cuda: str | None = None) -> None:
     """Run CMake's configuration. A folder that was configured before keeps its generator."""
     env = environment()
-    for tool, advice in (("cmake", "cmake"), (env.get("CC") or "cc", "gcc"), (env.get("CXX") or "c++", "g++")):
+    tools = [("cmake", "cmake"), (env.get("CC") or "cc", "gcc"), (env.get("CXX") or "c++", "g++")]
+    if cuda is not None:
+        tools.append((env.get("CUDACXX") or "nvcc", "nvidia-cuda-toolkit, or NVIDIA's own packages"))
+    for tool, advice in tools:
         if shutil.which(tool, path=env["PATH"]) is None:
             raise BuildError(f"{tool} is needed to build llama.cpp; install it (Debian: apt-get install {advice})")
     generator = []
     if not (place.build / "CMakeCache.txt").exists() and shutil.which("ninja", path=env["PATH"]):
         generator = ["-G", "Ninja"]
-    options = [f"-D{name}={value}" for name, value in OPTIONS.items()]
+    options = [f"-D{name}={value}" for name, value in cmake_options(cuda).items()]
     step("llama.cpp: configuring")
     env["CCACHE_BASEDIR"] = str(place.folder)
     with place.log.open("w") as log:
@@ -248,13 +257,23 @@ def failure(sentence: str, log: Path) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ggml_patch.build", description=__doc__)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parallel jobs (default: one a core)")
+    parser.add_argument(
+        "--cuda",
+        nargs="?",
+        const="native",
+        metavar="ARCH",
+        help="with CUDA, for this machine's GPU or for compute capabilities as CMake takes them: 86, '86;89', ...",
+    )
     parser.add_argument("--source", action="store_true", help="only fetch and patch; print the folder of the source")
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
     try:
         cache = cache_folder()
-        print(ensure_source(cache) if options.source else ensure_programs(cache, options.jobs))
+        if options.source:
+            print(ensure_source(cache, cuda=options.cuda))
+        else:
+            print(ensure_programs(cache, options.jobs, options.cuda))
     except (PatchToolError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -15,6 +15,8 @@ options:
   --aarch64        only look for the cross compiler and the emulator of the NEON tests; in CI (CI=true, root, Debian)
                    install what is missing
   --python EXE     the Python to make .venv with (3.11, 3.12 or 3.13; default: the first one found)
+  --cuda[=ARCH]    build llama.cpp with CUDA, in a folder of its own; for this machine's GPU, or for the compute
+                   capabilities that CMake would take: --cuda=86, --cuda='86;89'
   --jobs N         parallel compile jobs (default: one a core)
   --help           print this text
 TEXT
@@ -35,6 +37,8 @@ while [ $# -gt 0 ]; do
         --python-only) python_only=true ;;
         --aarch64) aarch64=true ;;
         --python) python=${2:?--python needs the path of a Python}; shift ;;
+        --cuda) build_options+=(--cuda native) ;;
+        --cuda=?*) build_options+=(--cuda "${1#--cuda=}") ;;
         --jobs) build_options+=(--jobs "${2:?--jobs needs a number}"); shift ;;
         --help | -h) usage; exit 0 ;;
         *) usage >&2; fail "unknown option $1" ;;

@@ -44,8 +44,15 @@ ruff format --check .
 step "mypy"
 mypy
 
+step "CUDA"
+if command -v "${CUDACXX:-nvcc}" >/dev/null; then
+    python -m ggml_patch.cuda_check
+else
+    echo "no nvcc here: the CUDA sources are not compiled, but for the host test of their functions"
+fi
+
 step "clang-format"
-find ggml_patch bench -name '*.[ch]' ! -name 'eoq-format.h' -print0 | xargs -0 clang-format --dry-run -Werror
+find ggml_patch bench \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) ! -name 'eoq-format.h' -print0 | xargs -0 clang-format --dry-run -Werror
 
 c_tests native
 c_tests generic -DEOQ_NATIVE=OFF

@@ -1,0 +1,168 @@
+"""Compile the patched CUDA sources with nvcc, no GPU needed: no warnings in EOQ's files, no kernel spills registers.
+
+python -m ggml_patch.cuda_check
+
+What was compiled is noted in the cache folder by the sources, nvcc and the architectures, so a second run is quick.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ggml_patch.build import ensure_source, step
+from ggml_patch.errors import BuildError, PatchToolError
+from ggml_patch.fetch import cache_folder, pip_download, scratch_folder
+from ggml_patch.sources import CUDA_FOLDER
+
+ARCHITECTURES = ("75", "86", "89", "90")
+"""Turing, Ampere, Ada, Hopper; and PTX of the last for what comes after."""
+
+EDITED = ("mmvq.cu", "mmq.cu", "quantize.cu", "convert.cu", "getrows.cu", "cpy.cu", "ggml-cuda.cu")
+"""Files of llama.cpp that EOQ's edits change, in ggml-cuda."""
+
+CUBLAS = "nvidia-cublas==13.1.2.11"
+"""Its headers, where the toolkit comes without."""
+
+_FLAGS = ("-std=c++17", "-O3", "-use_fast_math", "-extended-lambda", "-Xptxas", "-v")
+_DEFINES = ("-DGGML_CUDA_PEER_MAX_BATCH_SIZE=128", "-DGGML_SCHED_MAX_COPIES=4", "-DGGML_CUDA_USE_GRAPHS")
+_KERNEL = re.compile(
+    r"Compiling entry function '(?P<name>\S+)' for '(?P<arch>\S+)'.*?"
+    r"(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads",
+    re.DOTALL,
+)
+_OURS = re.compile(r"eoq|ggml_type1(6[2-6]|7[2-6])E")
+"""In the mangled name of a kernel: our functions, or a template of llama.cpp for one of our types."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What nvcc said about one file."""
+
+    file: str
+    kernels: int
+    """Of EOQ, in all architectures."""
+    spilling: tuple[str, ...]
+    """Names and architectures of those that spill registers."""
+    warnings: tuple[str, ...]
+    """In files of EOQ."""
+
+
+def parse(file: str, said: str) -> Compiled:
+    """What matters of nvcc's messages."""
+    kernels = [match for match in _KERNEL.finditer(said) if _OURS.search(match["name"])]
+    spilling = [f"{k['name']} ({k['arch']})" for k in kernels if int(k["stores"]) or int(k["loads"])]
+    warnings = [line for line in said.splitlines() if "warning" in line and re.search(r"\beoq[-/]", line)]
+    return Compiled(file, len(kernels), tuple(spilling), tuple(warnings))
+
+
+def find_nvcc() -> str | None:
+    return shutil.which(os.environ.get("CUDACXX") or "nvcc")
+
+
+def cublas_headers(nvcc: str, cache: Path) -> list[str]:
+    """Options that make nvcc find cublas_v2.h: none if it does by itself. Raises FetchError."""
+    with tempfile.NamedTemporaryFile("w", suffix=".cu") as file:
+        file.write("#include <cublas_v2.h>\n")
+        file.flush()
+        if subprocess.run([nvcc, "-E", file.name], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
+            return []
+    target = cache / CUBLAS.replace("==", "-")
+    if not target.is_dir():
+        step(f"CUDA: fetching the headers of {CUBLAS} from PyPI (420 MB)")
+        with scratch_folder(target) as folder:
+            wheel = pip_download(CUBLAS, folder)
+            (folder / "include").mkdir()
+            with zipfile.ZipFile(wheel) as archive:
+                for name in archive.namelist():
+                    if "/include/" in name and not name.endswith("/"):
+                        (folder / "include" / name.rpartition("/")[2]).write_bytes(archive.read(name))
+            (folder / "include").rename(target)
+    return ["-I", str(target)]
+
+
+def compile_file(nvcc: str, file: Path, include: Sequence[str], architectures: Sequence[str]) -> Compiled:
+    """Compile one file for all architectures. Raises BuildError with nvcc's words."""
+    codes = [word for a in architectures for word in ("-gencode", f"arch=compute_{a},code=sm_{a}")]
+    codes += ["-gencode", f"arch=compute_{architectures[-1]},code=compute_{architectures[-1]}"]
+    folder = file.parent if file.parent.name == "ggml-cuda" else file.parent.parent
+    paths = ["-I", str(folder), "-I", str(folder.parent), "-I", str(folder.parent.parent / "include"), *include]
+    command = [nvcc, *_FLAGS, *_DEFINES, *codes, *paths, "-Xcompiler", "-Wall", "-c", str(file), "-o", os.devnull]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        raise BuildError(f"nvcc does not compile {file}:\n{(done.stdout + done.stderr)[-4000:]}")
+    return parse(file.name, done.stdout + done.stderr)
+
+
+def _key(source: Path, settings: Sequence[str]) -> str:
+    """12 hexadecimal digits for the CUDA sources, patched, and how they are compiled."""
+    digest = hashlib.sha256("\n".join([*settings, *EDITED]).encode())
+    ggml = source / "ggml/src"
+    for file in sorted([*(ggml / "ggml-cuda").rglob("*.cu*"), ggml / "ggml-eoq.h", ggml / "eoq-format.h"]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def check(cache: Path, nvcc: str, architectures: Sequence[str], jobs: int) -> list[Compiled]:
+    """All files, compiled or known. Raises PatchToolError."""
+    source = ensure_source(cache)
+    version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
+    folder = cache / f"cuda-check-{_key(source, [version, *architectures, *_FLAGS, *_DEFINES])}"
+    folder.mkdir(parents=True, exist_ok=True)
+    include = cublas_headers(nvcc, cache)
+    ours = source / CUDA_FOLDER
+    files = [*(ours.parent / name for name in EDITED), *sorted(ours.glob("*.cu"))]
+
+    def one(file: Path) -> Compiled:
+        note = folder / f"{file.name}.json"
+        if not note.exists():
+            step(f"CUDA: compiling {file.name}")
+            compiled = compile_file(nvcc, file, include, architectures)
+            note.with_suffix(".part").write_text(json.dumps(asdict(compiled)))
+            note.with_suffix(".part").replace(note)
+        known = json.loads(note.read_text())
+        return Compiled(known["file"], known["kernels"], tuple(known["spilling"]), tuple(known["warnings"]))
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(one, files))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m ggml_patch.cuda_check", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files at a time (default: one a core)")
+    parser.add_argument("--arch", nargs="+", default=list(ARCHITECTURES), metavar="ARCH", help="compute capabilities")
+    options = parser.parse_args(arguments)
+    if options.jobs < 1:
+        parser.error("--jobs must be at least 1")
+    nvcc = find_nvcc()
+    try:
+        if nvcc is None:
+            raise BuildError("nvcc is needed to compile CUDA; install NVIDIA's CUDA toolkit, or name it in CUDACXX")
+        compiled = check(cache_folder(), nvcc, options.arch, options.jobs)
+    except (PatchToolError, OSError, subprocess.CalledProcessError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for one in compiled:
+        print(f"{one.file}: {one.kernels} kernels of EOQ, {len(one.spilling)} spill, {len(one.warnings)} warnings")
+        print(
+            *(f"    {line}" for line in (*one.spilling, *one.warnings)),
+            sep="\n",
+            end="\n" * bool(one.spilling + one.warnings),
+        )
+    return any(one.spilling or one.warnings for one in compiled)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
