@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bench.command_line import run_to_the_end
 from bench.machine import cpu_name
-from bench.timed_run import ProgramFailed, timed_run
+from bench.timed_run import timed_run
 from evaluation.table import markdown_table
 from ggml_patch.build import built_programs
-from ggml_patch.errors import PatchToolError
 from ggml_patch.fetch import cache_folder
 from tests.material.models import YARDSTICKS, yardstick
 
@@ -89,7 +89,7 @@ def table(runners: list[Contender]) -> str:
     return markdown_table(("conversion", "seconds", "over EOQ4", "aim", "peak MiB", "output MB"), rows)
 
 
-def main() -> int:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.convert_speed", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, help="F16 GGUF to convert (default: the yardstick of --size)")
     parser.add_argument("--size", choices=YARDSTICKS, default="1.5b", help="yardstick (default: 1.5b)")
@@ -101,23 +101,26 @@ def main() -> int:
     options = parser.parse_args()
     if options.runs < 1:
         parser.error("--runs must be at least 1")
-    try:
-        programs = options.programs or built_programs(cache_folder())
-        model = options.model or yardstick(options.size)
-        with tempfile.TemporaryDirectory(dir=model.parent, prefix=".convert-speed.") as folder:
-            output = Path(folder) / "output.gguf"
-            runners = contenders(model, output, programs, options.threads, options.against)
-            race(runners, output, options.runs)
-    except (ProgramFailed, PatchToolError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return options
+
+
+def run(options: argparse.Namespace) -> None:
+    programs = options.programs or built_programs(cache_folder())
+    model = options.model or yardstick(options.size)
+    with tempfile.TemporaryDirectory(dir=model.parent, prefix=".convert-speed.") as folder:
+        output = Path(folder) / "output.gguf"
+        runners = contenders(model, output, programs, options.threads, options.against)
+        race(runners, output, options.runs)
     setting = {"model": model.name, "threads": options.threads, "runs": options.runs, "cpu": cpu_name()}
     print(", ".join(f"{name} {value}" for name, value in setting.items()), end="\n\n")
     print(table(runners))
     if options.json:
         results = [asdict(c) | {"median": c.median, "over_eoq4": c.median / runners[0].median} for c in runners]
         options.json.write_text(json.dumps(setting | {"conversions": results}, indent=2) + "\n")
-    return 0
+
+
+def main() -> int:
+    return run_to_the_end(run, parse_arguments(), "nothing is kept")
 
 
 if __name__ == "__main__":

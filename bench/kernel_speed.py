@@ -18,11 +18,10 @@ from pathlib import Path
 
 from bench.alternation import alternating
 from bench.c_program import target_flags
+from bench.command_line import run_to_the_end
 from bench.kernel_runs import KERNELS, KernelProgram, Measurement, Work, works
 from bench.machine import cache_bytes, describe_machine, machine
 from bench.spread import Spread
-from bench.timed_run import ProgramFailed
-from eoq_formats.errors import EoqError
 from eoq_formats.types import WEIGHT_TYPES, WeightType, weight_type
 from evaluation.report import check_target
 from evaluation.table import markdown_table
@@ -142,16 +141,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    options = parse_arguments()
-    try:
-        run(options)
-    except (EoqError, ProgramFailed, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return run_to_the_end(run, parse_arguments(), "nothing is kept")
 
 
 if __name__ == "__main__":
