@@ -4,11 +4,9 @@ from collections import Counter
 from types import TracebackType
 from typing import Self
 
-import rich.progress
-from rich.console import Console
-
 from converter.progress import Progress
 from converter.report import ConversionReport, TensorRecord, decibels
+from converter.stage_bar import StageBar
 from converter.tensor_types import type_name
 
 _NAME_WIDTH = 32
@@ -19,55 +17,35 @@ class ConversionDisplay(Progress):
     """Prints progress to standard output. A context: the bar is there inside it."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, markup=False, soft_wrap=True)
-        self._bar = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(bar_width=None),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TimeElapsedColumn(),
-            rich.progress.TextColumn("left:"),
-            rich.progress.TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task: rich.progress.TaskID | None = None
+        self._bar = StageBar(stderr=False)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._bar.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._bar.__exit__(kind, error, trace)
 
     def stage(self, name: str, total: int) -> None:
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(name, total=total or None)
-        if not self._console.is_terminal:
-            self._print(f"{name} …")
+        self._bar.begin(name, total or None)
 
     def advance(self, amount: int) -> None:
-        if self._task is not None:
-            self._bar.advance(self._task, amount)
+        self._bar.advance(amount)
 
     def tensor_done(self, record: TensorRecord, number: int, count: int) -> None:
-        self._print(f"[{number:{len(str(count))}}/{count}] {tensor_line(record)}")
+        self._bar.print(f"[{number:{len(str(count))}}/{count}] {tensor_line(record)}")
 
     def summary(self, report: ConversionReport) -> None:
         """Print what came of it. After the context."""
         for line in summary_lines(report):
-            self._print(line)
+            self._bar.print(line)
 
     def table(self, report: ConversionReport) -> None:
         """Print the errors by tensor. After the context."""
         for line in error_table(report):
-            self._print(line)
-
-    def _print(self, line: str) -> None:
-        self._console.print(line)
+            self._bar.print(line)
 
 
 def tensor_line(record: TensorRecord) -> str:
