@@ -95,6 +95,22 @@ def test_every_cause_of_another_binary_gives_another_folder(tmp_path: Path, monk
     assert len(set(folders)) == 4
 
 
+def test_a_build_with_cuda_stands_beside_the_other(
+    tmp_path: Path, main_c: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDACXX", "no-such-nvcc")
+    with pytest.raises(BuildError, match="no-such-nvcc is needed"):
+        build.ensure_programs(tmp_path, jobs=2, cuda="86")
+    monkeypatch.setenv("CUDACXX", "true")
+    programs = build.ensure_programs(tmp_path, jobs=2, cuda="86;89")
+    cached = (programs.parent / "CMakeCache.txt").read_text()
+    assert "GGML_CUDA:UNINITIALIZED=ON" in cached
+    assert "CMAKE_CUDA_ARCHITECTURES:UNINITIALIZED=86;89" in cached
+    assert programs != build.layout(tmp_path).programs
+    with pytest.raises(BuildError, match="is not built"):
+        build.built_programs(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("line", "share"),
     [("[3/12] Building C object x", 0.25), ("[ 40%] Building C object x", 0.4), ("warning: [1/2]", None)],
