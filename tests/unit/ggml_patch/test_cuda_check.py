@@ -27,13 +27,19 @@ def test_kernels_of_ours_are_told_from_those_of_llama_cpp() -> None:
     )
     compiled = parse("mmvq.cu", said)
     assert compiled.kernels == 3
-    assert compiled.spilling == ("_Z13mul_mat_vec_qIL9ggml_type164ELi1EEvPKv (sm_86)",)
+    assert compiled.our_spilling(parse("none.cu", "")) == ["_Z13mul_mat_vec_qIL9ggml_type164ELi1EEvPKv (sm_86)"]
+
+
+def test_ours_may_spill_where_those_of_q8_0_do() -> None:
+    theirs = parse("mmq-instance-q8_0.cu", ptxas(_Z9mul_mat_qIL9ggml_type8ELi64EEvPKc=8))
+    ours = parse("x.cu", ptxas(_Z9mul_mat_qIL9ggml_type164ELi64EEvPKc=8, _Z9mul_mat_qIL9ggml_type164ELi8EEvPKc=8))
+    assert ours.our_spilling(theirs) == ["_Z9mul_mat_qIL9ggml_type164ELi8EEvPKc (sm_86)"]
 
 
 def test_only_warnings_in_our_files_count() -> None:
-    theirs = "../ggml-impl.h:312:15: warning: defined but not used"
+    theirs = "/home/a/.cache/eoq/src/ggml/src/ggml-impl.h:312:15: warning: defined but not used"
     ours = "eoq/eoq-device.cuh(114): warning #20013-D: calling a constexpr function"
-    assert parse("x.cu", f"{theirs}\n{ours}\n").warnings == (ours,)
+    assert parse("x.cu", f"{theirs}\n{ours}\n").our_warnings == [ours]
 
 
 def fake_nvcc(folder: Path, script: str) -> str:
@@ -62,21 +68,22 @@ def test_all_architectures_are_asked_for(tmp_path: Path) -> None:
 
 def test_a_file_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "src"
-    for path in ("ggml/src/ggml-cuda/eoq/eoq-a.cu", "ggml/src/ggml-cuda/b.cu", "ggml/src/ggml-eoq.h"):
+    for path in ("ggml-cuda/eoq/eoq-a.cu", "ggml-cuda/b.cu", "ggml-eoq.h", f"ggml-cuda/{cuda_check.REFERENCE}"):
+        path = f"ggml/src/{path}"
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         (source / path).write_text("//")
     (source / "ggml/src/eoq-format.h").write_text("//")
     monkeypatch.setattr(cuda_check, "EDITED", ("b.cu",))
     monkeypatch.setattr(cuda_check, "ensure_source", lambda cache: source)
     nvcc = fake_nvcc(tmp_path, f'echo "$@" >>{tmp_path}/calls')
-    for expected in (2, 2):
+    for expected in (3, 3):
         found = cuda_check.check(tmp_path / "cache", nvcc, ["86"], jobs=2)
-        assert [one.file for one in found] == ["b.cu", "eoq-a.cu"]
+        assert [one.file for one in found] == ["mmq-instance-q8_0.cu", "b.cu", "eoq-a.cu"]
         calls = (tmp_path / "calls").read_text().splitlines()
         assert sum(" -c " in call for call in calls) == expected
     (source / "ggml/src/ggml-eoq.h").write_text("// changed")
     cuda_check.check(tmp_path / "cache", nvcc, ["86"], jobs=1)
-    assert sum(" -c " in call for call in (tmp_path / "calls").read_text().splitlines()) == 4
+    assert sum(" -c " in call for call in (tmp_path / "calls").read_text().splitlines()) == 6
 
 
 def test_without_a_compiler_it_says_what_is_missing(
