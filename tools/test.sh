@@ -55,13 +55,14 @@ step "clang-format"
 find ggml_patch bench \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) ! -name 'eoq-format.h' -print0 | xargs -0 clang-format --dry-run -Werror
 
 c_tests native
-c_tests generic -DEOQ_NATIVE=OFF
+other=(-DEOQ_NATIVE=OFF -DEOQ_GPU_TESTS=OFF)
+c_tests generic "${other[@]}"
 sanitizers=(-DEOQ_SANITIZE=address,undefined,float-cast-overflow -DCMAKE_BUILD_TYPE=Debug)
 c_tests sanitized "${sanitizers[@]}"
 # what a newer machine's native build leaves out
 if grep -qw avx2 /proc/cpuinfo 2>/dev/null; then
-    c_tests x86-64-v3 -DEOQ_NATIVE=OFF -DCMAKE_C_FLAGS=-march=x86-64-v3
-    c_tests sanitized-x86-64-v3 -DEOQ_NATIVE=OFF -DCMAKE_C_FLAGS=-march=x86-64-v3 "${sanitizers[@]}"
+    c_tests x86-64-v3 "${other[@]}" -DCMAKE_C_FLAGS=-march=x86-64-v3
+    c_tests sanitized-x86-64-v3 "${other[@]}" -DCMAKE_C_FLAGS=-march=x86-64-v3 "${sanitizers[@]}"
 fi
 # the kernels of AVX-VNNI, in whichever encoding this machine knows
 vnni=
@@ -71,8 +72,8 @@ elif grep -qw avx_vnni /proc/cpuinfo 2>/dev/null; then
     vnni="-march=x86-64-v3 -mavxvnni"
 fi
 if [[ -n $vnni ]]; then
-    c_tests avx-vnni -DEOQ_NATIVE=OFF -DCMAKE_C_FLAGS="$vnni"
-    c_tests sanitized-avx-vnni -DEOQ_NATIVE=OFF -DCMAKE_C_FLAGS="$vnni" "${sanitizers[@]}"
+    c_tests avx-vnni "${other[@]}" -DCMAKE_C_FLAGS="$vnni"
+    c_tests sanitized-avx-vnni "${other[@]}" -DCMAKE_C_FLAGS="$vnni" "${sanitizers[@]}"
 fi
 
 # an aarch64 machine has tested its own NEON kernels above
