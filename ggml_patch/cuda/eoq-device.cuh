@@ -182,22 +182,37 @@ template <int bits> EOQ_HD void eoq_levels_of_word(uint32_t low, const uint32_t 
     }
 }
 
+EOQ_HD uint32_t eoq_load_aligned(const uint8_t * from) {
+#if defined(EOQ_ON_NVIDIA)
+    return *(const uint32_t *) from;
+#else
+    uint32_t word;
+    memcpy(&word, from, sizeof(word));
+    return word;
+#endif
+}
+
+// the lower half of the 64 bits of `high` and `low`, shifted to the right by less than 32
+EOQ_HD uint32_t eoq_funnel_shift(uint32_t low, uint32_t high, uint32_t shift) {
+#if defined(EOQ_ON_NVIDIA)
+    return __funnelshift_r(low, high, shift);
+#else
+    return (uint32_t) (((uint64_t) high << 32 | low) >> shift);
+#endif
+}
+
 // `n` words from an address that is a multiple of 2; nothing but the aligned words that they lie in is read
 template <int n> EOQ_HD void eoq_load_words(const uint8_t * from, uint32_t * words) {
-#if defined(EOQ_ON_NVIDIA)
-    const bool       is_odd  = (uintptr_t) from & 2;
-    const uint32_t * aligned = (const uint32_t *) (from - (is_odd ? 2 : 0));
-    const uint32_t   shift   = is_odd ? 16 : 0;
-    uint32_t         word    = aligned[0];
+    const bool      is_odd  = (uintptr_t) from & 2;
+    const uint8_t * aligned = from - (is_odd ? 2 : 0);
+    const uint32_t  shift   = is_odd ? 16 : 0;
+    uint32_t        word    = eoq_load_aligned(aligned);
     EOQ_UNROLLED
     for (int i = 0; i < n; ++i) {
-        const uint32_t next = aligned[i + 1 < n || is_odd ? i + 1 : i];
-        words[i]            = __funnelshift_r(word, next, shift);
+        const uint32_t next = eoq_load_aligned(aligned + 4 * (i + 1 < n || is_odd ? i + 1 : i));
+        words[i]            = eoq_funnel_shift(word, next, shift);
         word                = next;
     }
-#else
-    memcpy(words, from, 4 * n);
-#endif
 }
 
 EOQ_HD uint32_t eoq_load_16_bits(const uint8_t * from) {

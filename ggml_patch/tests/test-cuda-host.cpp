@@ -30,13 +30,15 @@ static uint32_t random_bits() {
     return (uint32_t) (random_state >> 16);
 }
 
-// a block at an address that is 2 more than a multiple of 4 or, if `aligned`, a multiple of it; nothing lies behind it
+// a block at an address that is 2 more than a multiple of 4 or, if `aligned`, a multiple of it; nothing lies behind the
+// aligned word of its last byte
 template <int bits, int width> struct test_block {
     static constexpr int bytes = eoq_layout<bits, width>::block_bytes;
     std::vector<uint8_t> memory;
     uint8_t *            at;
 
-    explicit test_block(bool aligned) : memory(bytes + (aligned ? 0 : 2)), at(memory.data() + (aligned ? 0 : 2)) {
+    explicit test_block(bool aligned)
+        : memory((bytes + (aligned ? 0 : 2) + 3) / 4 * 4), at(memory.data() + (aligned ? 0 : 2)) {
         for (int i = 2; i < bytes; ++i) {
             at[i] = (uint8_t) random_bits();
         }

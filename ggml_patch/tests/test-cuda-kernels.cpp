@@ -130,9 +130,9 @@ template <int width> static void test_quantize_scatter(int64_t ne00, int64_t ne0
     }
 }
 
-// rows of blocks with scales that fp16 has
+// Blocks with scales that fp16 has. A last one more than asked for: words are read aligned, up to two bytes further.
 template <typename block_t> static std::vector<block_t> random_blocks(int64_t n) {
-    std::vector<block_t> blocks(n);
+    std::vector<block_t> blocks(n + 1);
     for (block_t & block : blocks) {
         for (uint8_t & byte : block.qs) {
             byte = (uint8_t) random_bits();
