@@ -1,6 +1,7 @@
 // The device functions of ggml_patch/cuda, compiled for the host: the codes' levels, dot products, the rotation and the
 // weights of all ten types against the library, a warp being a loop over its lanes.
 
+#include "check.h"
 #include "eoq-block.h"
 #include "eoq-device.cuh"
 #include "ggml-eoq.h"
@@ -8,18 +9,6 @@
 #include <cmath>
 #include <cstdio>
 #include <vector>
-
-static int failures = 0;
-
-#define CHECK(condition, ...)                                               \
-    do {                                                                    \
-        if (!(condition)) {                                                 \
-            fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-            fprintf(stderr, __VA_ARGS__);                                   \
-            fputc('\n', stderr);                                            \
-            failures++;                                                     \
-        }                                                                   \
-    } while (0)
 
 static uint64_t random_state = 88172645463325252u;
 

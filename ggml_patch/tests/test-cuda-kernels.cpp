@@ -5,6 +5,7 @@
 #    define TURING_MMA_AVAILABLE
 #endif
 
+#include "check.h"
 #include "cuda-emulator.h"
 #include "eoq-block.h"
 #include "eoq-dequantize-kernels.cuh"
@@ -13,18 +14,6 @@
 #include "eoq-vecdot.cuh"
 
 #include <cstdio>
-
-static int failures = 0;
-
-#define CHECK(condition, ...)                                               \
-    do {                                                                    \
-        if (!(condition)) {                                                 \
-            fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-            fprintf(stderr, __VA_ARGS__);                                   \
-            fputc('\n', stderr);                                            \
-            failures++;                                                     \
-        }                                                                   \
-    } while (0)
 
 static uint32_t random_state = 12345;
 

@@ -2,6 +2,7 @@
 
 // What the tests share: the types as a table of functions, random numbers, exactly sized buffers, a check.
 
+#include "check.h"
 #include "eoq-cpu.h"
 #include "eoq-format.h"
 #include "eoq-mul-mat.h"
@@ -14,19 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-// a test's main returns `failures != 0`
-static int failures = 0;
-
-#define CHECK(condition, ...)                                               \
-    do {                                                                    \
-        if (!(condition)) {                                                 \
-            fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-            fprintf(stderr, __VA_ARGS__);                                   \
-            fputc('\n', stderr);                                            \
-            failures++;                                                     \
-        }                                                                   \
-    } while (0)
 
 typedef void (*vec_dot_fn)(int, float *, size_t, const void *, size_t, const void *, size_t, int);
 
