@@ -49,6 +49,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KEPT = (r"^(token_embd|output)\.weight=f16",)
 PLANS: Mapping[str, Request] = {
     "8-bit throughout": PresetRequest("uniform", "q8_0"),
+    "EOQ3 throughout": PresetRequest("uniform", "eoq3"),
     "EOQ4 throughout": PresetRequest("uniform", "eoq4"),
     "EWQ 8bit": EwqRequest("8bit"),
     "EWQ 4bit/8bit": EwqRequest("4bit/8bit"),
