@@ -86,6 +86,15 @@ def find_nvcc() -> str | None:
     return shutil.which(os.environ.get("CUDACXX") or "nvcc")
 
 
+def known_to(nvcc: str, architectures: Sequence[str]) -> list[str]:
+    """Those of the architectures that this nvcc compiles for; the newest are not known to an old one."""
+    listed = subprocess.run([nvcc, "--list-gpu-arch"], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+    known = set(re.findall(r"compute_(\w+)", listed))
+    for missing in (a for a in architectures if a not in known):
+        step(f"CUDA: {nvcc} knows nothing of compute capability {missing}, which is left out")
+    return [a for a in architectures if a in known]
+
+
 def cublas_headers(nvcc: str, cache: Path) -> list[str]:
     """Options that make nvcc find cublas_v2.h: none if it does by itself. Raises FetchError."""
     with tempfile.NamedTemporaryFile("w", suffix=".cu") as file:
@@ -158,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m ggml_patch.cuda_check", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files at a time (default: one a core)")
-    parser.add_argument("--arch", nargs="+", default=list(ARCHITECTURES), metavar="ARCH", help="compute capabilities")
+    parser.add_argument("--arch", nargs="+", metavar="ARCH", help="compute capabilities (default: 75 86 89 90)")
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
@@ -166,7 +175,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if nvcc is None:
             raise BuildError("nvcc is needed to compile CUDA; install NVIDIA's CUDA toolkit, or name it in CUDACXX")
-        compiled = check(cache_folder(), nvcc, options.arch, options.jobs)
+        architectures = options.arch or known_to(nvcc, ARCHITECTURES)
+        if not architectures:
+            raise BuildError(f"{nvcc} compiles for none of {', '.join(ARCHITECTURES)}; name others with --arch")
+        compiled = check(cache_folder(), nvcc, architectures, options.jobs)
     except (PatchToolError, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

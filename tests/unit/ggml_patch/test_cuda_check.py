@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ggml_patch import cuda_check
-from ggml_patch.cuda_check import compile_file, main, parse
+from ggml_patch.cuda_check import compile_file, known_to, main, parse
 from ggml_patch.errors import BuildError
 
 PTXAS = """\
@@ -92,3 +92,18 @@ def test_without_a_compiler_it_says_what_is_missing(
     monkeypatch.setenv("CUDACXX", "/nowhere/nvcc")
     assert main([]) == 1
     assert "install NVIDIA's CUDA toolkit" in capsys.readouterr().err
+
+
+def test_an_old_nvcc_is_asked_for_what_it_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nvcc = fake_nvcc(tmp_path, "echo compute_75; echo compute_86")
+    assert known_to(nvcc, ["75", "86", "89"]) == ["75", "86"]
+    said = capsys.readouterr()
+    assert "compute capability 89, which is left out" in said.out + said.err
+
+
+def test_an_nvcc_that_knows_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cuda_check, "find_nvcc", lambda: fake_nvcc(tmp_path, "echo compute_30"))
+    assert main([]) == 1
+    assert "compiles for none of 75, 86, 89, 90; name others with --arch" in capsys.readouterr().err
