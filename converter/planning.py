@@ -69,7 +69,10 @@ class Budget:
 
     def __post_init__(self) -> None:
         if sum(one is not None for one in (self.bits_per_weight, self.file_bytes, self.memory_bytes)) != 1:
-            raise OptionError("a budget is one of bits a weight, size of the file, and memory; give one of them")
+            raise OptionError(
+                "a budget is one of bits a weight (--target-bpw), the size of the file (--target-size) and memory "
+                "(--fit-memory); give one of them"
+            )
 
     def for_tensors(self, model: Source) -> int:
         """Bytes for all tensors, padding aside. Raises OptionError."""

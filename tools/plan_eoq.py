@@ -16,15 +16,34 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
+  plan_eoq.py model-f16.gguf --target-bpw 4.25 --stats model.stats --sensitivity --json plan.json
+  plan_eoq.py model-f16.gguf --fit-memory 6GiB --context 8192 --json plan.json
   plan_eoq.py model-f16.gguf --planner ewq --json plan.json --plot plan.png
   plan_eoq.py model-f16.gguf --planner ewq --variant 3bit/4bit --level 4bit=eoq4_64
-  plan_eoq.py model-f16.gguf --planner budget --target-bpw 4.25 --stats model.stats --sensitivity --json plan.json
-  plan_eoq.py model-f16.gguf --planner budget --fit-memory 6GiB --context 8192 --json plan.json
   plan_eoq.py model-f16.gguf --planner preset --preset progressive --type eoq4 --json plan.json
   plan_eoq.py model-f16.gguf --planner ewq --machine localhost=8GiB --machine 192.168.1.20=16GiB,disk=40GiB \
       --json plan.json
   convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json
 """
+
+PLANNERS = ("budget", "ewq", "fastewq", "preset")
+OPTIONS_OF = {
+    ("budget",): (
+        "--target-bpw",
+        "--target-size",
+        "--fit-memory",
+        "--stats",
+        "--sensitivity",
+        "--calib",
+        "--calib-tokens",
+        "--device",
+    ),
+    ("ewq",): ("--x", "--epsilon"),
+    ("ewq", "fastewq"): ("--variant", "--level"),
+    ("fastewq",): ("--four-bit", "--dataset"),
+    ("preset",): ("--preset", "--type"),
+}
+"""Options that only some planners heed."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -40,10 +59,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     add(
         "--planner",
-        choices=("budget", "ewq", "fastewq", "preset"),
-        required=True,
-        help="budget: the least predicted loss for a size; ewq: by the entropy of the weights; fastewq: ewq, guessed "
-        "from the shape of the model; preset: by kind of layer",
+        choices=PLANNERS,
+        default="budget",
+        help="budget (default): the least predicted loss for a size; ewq: by the entropy of the weights; fastewq: "
+        "ewq, guessed from the shape of the model; preset: by kind of layer",
     )
     add("--json", metavar="PLAN.json", type=Path, help="file to write the plan to")
     add("--plot", metavar="OUT.png", type=Path, help="picture of bits a weight (and entropies) over depth")
@@ -100,6 +119,13 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--four-bit must not be negative")
     if arguments.epsilon is not None and not arguments.epsilon > 0:
         parser.error("--epsilon must be above 0")
+    for planners, options in OPTIONS_OF.items():
+        for option in options:
+            name = option[2:].replace("-", "_")
+            if arguments.planner not in planners and getattr(arguments, name) != parser.get_default(name):
+                parser.error(f"{option} is not for --planner {arguments.planner} but for {' and '.join(planners)}")
+    if arguments.calib and not arguments.sensitivity:
+        parser.error("--calib is a text for --sensitivity, which was not asked for")
     return arguments
 
 

@@ -90,7 +90,7 @@ def test_a_budget_is_kept(tmp_path: Path, llama_source: Path) -> None:
     plan, output, text = tmp_path / "plan.json", tmp_path / "out.gguf", write_text(tmp_path)
     size = gguf_file.stat().st_size // 5
     measured = ("--sensitivity", "--calib", text, "--calib-tokens", "512", "--tensor-type", "attn_k=q8_0")
-    said = run(*PLAN, gguf_file, "--planner", "budget", "--target-size", str(size), "--json", plan, *measured)
+    said = run(*PLAN, gguf_file, "--target-size", str(size), "--json", plan, *measured)
     assert "ffn_down.weight" in said
     done = run_tool(gguf_file, output, "--plan", plan)
     assert done.returncode == 0, done.stderr
@@ -150,7 +150,7 @@ def test_errors_are_one_sentence(model: Path, tmp_path: Path) -> None:
         (("--planner", "preset", "--preset", "best"), "no preset 'best'"),
         (("--planner", "ewq", "--json", tmp_path / "none" / "plan.json"), "does not exist"),
         (("--planner", "ewq", "--json", model), "give another name"),
-        (("--planner", "budget"), "give one of them"),
+        ((), "(--fit-memory); give one of them"),
         (("--planner", "ewq", "--machine", "nas"), "write a machine like"),
         (("--planner", "ewq", "--machine", "nas=1MB"), "the embeddings take"),
         (("--planner", "ewq", "--machine", "nas=1GB,disk=1kB"), "which reads it, has 0.0 MB of disk"),
@@ -160,6 +160,13 @@ def test_errors_are_one_sentence(model: Path, tmp_path: Path) -> None:
         said = run(*PLAN, model, *arguments, expect_failure=True)
         *before, error = said.splitlines()
         assert error.startswith("error: ") and message in error and before in ([], ["entropies …"])
+    for arguments, message in (
+        (("--planner", "ewq", "--target-bpw", "4"), "--target-bpw is not for --planner ewq but for budget"),
+        (("--variant", "8bit", "--target-bpw", "4"), "--variant is not for --planner budget but for ewq and fastewq"),
+        (("--target-bpw", "4", "--calib", "text.txt"), "--calib is a text for --sensitivity"),
+    ):
+        said = run(*PLAN, model, *arguments, expect_failure=True)
+        assert said.startswith("usage: ") and message in said.splitlines()[-1]
     before = sorted(path.name for path in tmp_path.iterdir())
     assert_refused(run_tool(model, tmp_path / "out.gguf", "--plan", model), "is not UTF-8")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
