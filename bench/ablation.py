@@ -11,7 +11,6 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,14 @@ from typing import Any
 from bench.ablation_tables import Result, Results, against_peers, all_files, by_method, order
 from bench.ablation_variants import METHODS, VARIANTS, Variant, Workshop
 from bench.command_line import run_to_the_end
+from bench.texts import TEXTS, Examiner
 from converter.cores import available_cores
 from converter.options import ConversionOptions
-from evaluation import EvaluationOptions, evaluate
-from evaluation.display import EvaluationDisplay
-from evaluation.report import as_json, check_target
+from evaluation.report import check_target
 from ggml_patch.build import built_programs
 from ggml_patch.fetch import cache_folder, sha256_of
 from tests.material.models import YARDSTICKS, yardstick
-from tests.material.texts import code_text, evaluation_text, mixed_text
-
-TEXTS: dict[str, Callable[[], Path]] = {"news": evaluation_text, "code": code_text}
+from tests.material.texts import mixed_text
 
 
 class Ablation:
@@ -78,16 +74,10 @@ class Ablation:
         if seconds is not None:
             record["made"] = {"seconds": seconds, "peak_bytes": peak}
             self._save(variant, record)
+        shop = self.workshop
+        examiner = Examiner(shop.source, shop.folder, shop.programs, self.chunks, shop.threads)
         for text in missing:
-            options = EvaluationOptions(
-                chunks=self.chunks,
-                threads=self.workshop.threads,
-                llama_bin=self.workshop.programs,
-                base_logits=self.workshop.folder / f"{text}.logits",
-            )
-            with EvaluationDisplay() as display:
-                evaluation = evaluate(self.workshop.source, [model], self.texts[text], options, display)
-            record["evaluations"][self.key(text)] = as_json(evaluation)
+            record["evaluations"][self.key(text)] = examiner.measure(model, text, self.texts[text])
             self._save(variant, record)
         if not self.keep_models:
             model.unlink()

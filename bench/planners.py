@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.ablation import TEXTS
 from bench.ablation_tables import Result
 from bench.command_line import run_to_the_end
+from bench.texts import TEXTS, Examiner
 from bench.timed_run import timed_run
 from converter import CalibrationOptions, ConversionOptions
 from converter.cores import available_cores
@@ -37,9 +37,6 @@ from converter.planning import (
 )
 from converter.progress import Progress
 from converter.source import Source
-from evaluation import EvaluationOptions, evaluate
-from evaluation.display import EvaluationDisplay
-from evaluation.report import as_json
 from evaluation.table import markdown_table
 from ggml_patch.build import built_programs
 from ggml_patch.fetch import cache_folder, sha256_of
@@ -129,16 +126,8 @@ class Bench:
             command += ["--plan", str(plan), "--stats", str(self.statistics), "--awq", "off", "--quiet"]
             kept = [word for one in KEPT for word in ("--tensor-type", one)]
             timed_run([*command, *kept, "--threads", str(self.threads)])
-        found = {}
-        for text, path_of in TEXTS.items():
-            options = EvaluationOptions(
-                chunks=self.chunks,
-                threads=self.threads,
-                llama_bin=self.programs,
-                base_logits=self.folder / f"{text}.logits",
-            )
-            with EvaluationDisplay() as display:
-                found[text] = as_json(evaluate(self.source, [model], path_of(), options, display))
+        examiner = Examiner(self.source, self.folder, self.programs, self.chunks, self.threads)
+        found = {text: examiner.measure(model, text, path_of()) for text, path_of in TEXTS.items()}
         model.unlink()
         return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import ablation, ablation_variants
+from bench import ablation_variants, texts
 from bench.ablation import Ablation, tables
 from bench.ablation_tables import Result, against_peers, all_files, by_method, order
 from bench.ablation_variants import METHODS, PEERS, VARIANTS, Variant, Workshop
@@ -152,18 +152,18 @@ def test_what_is_measured_is_not_measured_again(
         evaluated.append(text.name)
         return text.name
 
-    monkeypatch.setattr(ablation, "evaluate", evaluate)
-    monkeypatch.setattr(ablation, "as_json", lambda name: evaluation(0.5) | {"text": name})
-    texts = {"news": Path("news"), "code": Path("code")}
+    monkeypatch.setattr(texts, "evaluate", evaluate)
+    monkeypatch.setattr(texts, "as_json", lambda name: evaluation(0.5) | {"text": name})
+    paths = {"news": Path("news"), "code": Path("code")}
     with pytest.raises(KeyboardInterrupt):
-        Ablation(workshop, texts, 4, keep_models=False).measure(EOQ4)
+        Ablation(workshop, paths, 4, keep_models=False).measure(EOQ4)
     assert (workshop.folder / "EOQ4-both-s0.25.gguf").exists()
-    record = Ablation(workshop, texts, 4, keep_models=False).measure(EOQ4)
+    record = Ablation(workshop, paths, 4, keep_models=False).measure(EOQ4)
     assert evaluated == ["news", "stopped", "code"]
     assert record["made"] == {"seconds": 1.5, "peak_bytes": 1000}
     assert Result.of(record["evaluations"]["code, 4 chunks"]).kld == 0.5
     assert not (workshop.folder / "EOQ4-both-s0.25.gguf").exists()
-    assert Ablation(workshop, texts, 4, keep_models=False).measure(EOQ4) == record
+    assert Ablation(workshop, paths, 4, keep_models=False).measure(EOQ4) == record
     assert len(commands) == 2  # statistics, and the conversion
     assert json.loads((workshop.folder / "results" / "EOQ4-both-s0.25.json").read_text()) == record
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from gguf import GGUFWriter
 
-from bench import planners
+from bench import planners, texts
 from bench.ablation_tables import Result
 from bench.planners import PLANS, Bench, Pair, budget_name, make_pairs, table
 from converter.ingest import open_model
@@ -103,8 +103,8 @@ def test_results_are_kept_by_plan(
         "same_top": {"value": 0.9, "error": 0.01},
     }
     monkeypatch.setattr(planners, "timed_run", run)
-    monkeypatch.setattr(planners, "evaluate", lambda *arguments: None)
-    monkeypatch.setattr(planners, "as_json", lambda evaluation: {"models": [one]})
+    monkeypatch.setattr(texts, "evaluate", lambda *arguments: None)
+    monkeypatch.setattr(texts, "as_json", lambda evaluation: {"models": [one]})
     monkeypatch.setattr(planners, "built_programs", lambda cache: tmp_path)
     monkeypatch.setattr(planners, "TEXTS", {"news": lambda: tmp_path / "news.txt"})
     (tmp_path / "model.stats").write_bytes(b"statistics")
