@@ -75,7 +75,9 @@ GGML_EOQ_ACTIVATION_TYPES(EOQ_DEFINE)
                                 const void * GGML_RESTRICT vy, size_t by, int nrc) {                                 \
         assert(nrc == 1);                                                                                            \
         (void) bs, (void) bx, (void) by, (void) nrc;                                                                 \
-        ggml_eoq_mul_mat_##t(n, vx, 0, 1, &vy, &s, 1);                                                               \
+        const void * columns[1] = { vy };                                                                            \
+        float *      out[1]     = { s };                                                                             \
+        ggml_eoq_mul_mat_##t(n, vx, 0, 1, columns, out, 1);                                                          \
     }                                                                                                                \
     void ggml_eoq_mul_mat_##t##_generic(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,           \
                                         const void * const * columns, float * const * out, int64_t n_columns) {      \
