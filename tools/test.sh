@@ -41,12 +41,6 @@ step "ruff"
 ruff check .
 ruff format --check .
 
-# a minute on one core, beside the C compilers
-mkdir -p build
-mypy >build/mypy.log 2>&1 &
-mypy=$!
-trap 'kill "$mypy" 2>/dev/null || true' EXIT
-
 step "CUDA"
 if command -v "${CUDACXX:-nvcc}" >/dev/null; then
     python -m ggml_patch.cuda_check
@@ -57,27 +51,38 @@ fi
 step "clang-format"
 find ggml_patch bench \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) ! -name 'eoq-format.h' -print0 | xargs -0 clang-format --dry-run -Werror
 
-c_tests native
 other=(-DEOQ_NATIVE=OFF -DEOQ_GPU_TESTS=OFF)
-c_tests generic "${other[@]}"
 sanitizers=(-DEOQ_SANITIZE=address,undefined,float-cast-overflow -DCMAKE_BUILD_TYPE=Debug)
-c_tests sanitized "${sanitizers[@]}"
 # what a newer machine's native build leaves out
+avx2= vnni=
 if grep -qw avx2 /proc/cpuinfo 2>/dev/null; then
-    c_tests x86-64-v3 "${other[@]}" -DCMAKE_C_FLAGS=-march=x86-64-v3
-    c_tests sanitized-x86-64-v3 "${other[@]}" -DCMAKE_C_FLAGS=-march=x86-64-v3 "${sanitizers[@]}"
+    avx2="-march=x86-64-v3"
 fi
 # the kernels of AVX-VNNI, in whichever encoding this machine knows
-vnni=
 if grep -qw avx512_vnni /proc/cpuinfo 2>/dev/null; then
     vnni="-march=x86-64-v3 -mavx512vl -mavx512vnni"
 elif grep -qw avx_vnni /proc/cpuinfo 2>/dev/null; then
     vnni="-march=x86-64-v3 -mavxvnni"
 fi
-if [[ -n $vnni ]]; then
-    c_tests avx-vnni "${other[@]}" -DCMAKE_C_FLAGS="$vnni"
-    c_tests sanitized-avx-vnni "${other[@]}" -DCMAKE_C_FLAGS="$vnni" "${sanitizers[@]}"
-fi
+
+# beside the other builds: much of it is one thread
+slow_checks() {
+    step "mypy"
+    mypy
+    c_tests sanitized "${sanitizers[@]}"
+    if [[ -n $avx2 ]]; then c_tests sanitized-x86-64-v3 "${other[@]}" -DCMAKE_C_FLAGS="$avx2" "${sanitizers[@]}"; fi
+    if [[ -n $vnni ]]; then c_tests sanitized-avx-vnni "${other[@]}" -DCMAKE_C_FLAGS="$vnni" "${sanitizers[@]}"; fi
+}
+
+mkdir -p build
+slow_checks >build/slow-checks.log 2>&1 &
+slow=$!
+trap 'kill "$slow" 2>/dev/null || true' EXIT
+
+c_tests native
+c_tests generic "${other[@]}"
+if [[ -n $avx2 ]]; then c_tests x86-64-v3 "${other[@]}" -DCMAKE_C_FLAGS="$avx2"; fi
+if [[ -n $vnni ]]; then c_tests avx-vnni "${other[@]}" -DCMAKE_C_FLAGS="$vnni"; fi
 
 # an aarch64 machine has tested its own NEON kernels above
 if [[ $(uname -m) != @(aarch64|arm64) ]]; then
@@ -90,13 +95,11 @@ if [[ $(uname -m) != @(aarch64|arm64) ]]; then
     fi
 fi
 
-step "mypy"
-wait "$mypy" || {
-    cat build/mypy.log
-    exit 1
-}
+failed=false
+wait "$slow" || failed=true
 trap - EXIT
-cat build/mypy.log
+cat build/slow-checks.log
+if $failed; then exit 1; fi
 
 # ahead of pytest, whose tests have a time limit
 for name in smollm2 minilm evaluation-text yardstick-0.5b; do
