@@ -13,7 +13,7 @@ def test_a_calibrated_file_diverges_much_less_than_one_rounded_to_nearest(
 ) -> None:
     """Calibrated on the text that comes with the converter, evaluated on news."""
     calibrated, output = tmp_path / "calibrated.gguf", tmp_path / "results.json"
-    convert(smollm2_f16, calibrated, "--type", "eoq4", "--calib-tokens", "2048", "--quiet")
+    convert(smollm2_f16, calibrated, "--type", "eoq4", "--calib-tokens", "4096", "--quiet")
     inputs = ("--base", smollm2_f16, "--text", evaluation_text, "--llama-bin", programs, "--work-dir", tmp_path)
     models = (smollm2("eoq4"), calibrated)
     run(sys.executable, ROOT / "tools" / "eval_eoq.py", *models, *inputs, "--chunks", "3", "--json", output)
