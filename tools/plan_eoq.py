@@ -26,7 +26,6 @@ examples:
   convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json
 """
 
-PLANNERS = ("budget", "ewq", "fastewq", "preset")
 OPTIONS_OF = {
     ("budget",): (
         "--target-bpw",
@@ -59,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add(
         "--planner",
-        choices=PLANNERS,
+        choices=("budget", "ewq", "fastewq", "preset"),
         default="budget",
         help="budget (default): the least predicted loss for a size; ewq: by the entropy of the weights; fastewq: "
         "ewq, guessed from the shape of the model; preset: by kind of layer",
@@ -124,8 +123,9 @@ def parse_arguments() -> argparse.Namespace:
             name = option[2:].replace("-", "_")
             if arguments.planner not in planners and getattr(arguments, name) != parser.get_default(name):
                 parser.error(f"{option} is not for --planner {arguments.planner} but for {' and '.join(planners)}")
-    if arguments.calib and not arguments.sensitivity:
-        parser.error("--calib is a text for --sensitivity, which was not asked for")
+    for name in ("calib", "calib_tokens", "device"):
+        if not arguments.sensitivity and getattr(arguments, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} is for --sensitivity, which was not asked for")
     return arguments
 
 
