@@ -4,7 +4,7 @@ import platform
 import re
 from pathlib import Path
 
-from converter.cores import available_cores
+from terminal.cores import available_cores
 
 _RELEVANT = re.compile(
     r"avx\w*|f16c|fma|bmi2|sse4_2|ssse3|amx_\w+"  # x86

@@ -17,7 +17,7 @@ find_program(EOQ_PYTHON NAMES python3 HINTS "${EOQ_PYTHON_HINT}" DOC "Python 3.1
 if(EOQ_PYTHON)
     add_custom_target(
         llama_cpp
-        COMMAND "${EOQ_PYTHON}" -m ggml_patch.build ${EOQ_BUILD_ARGUMENTS}
+        COMMAND "${EOQ_PYTHON}" -m llama_programs.build ${EOQ_BUILD_ARGUMENTS}
         WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
         USES_TERMINAL
         VERBATIM)

@@ -1,17 +1,24 @@
 """Converts models to GGUF files with EOQ tensor types."""
 
-from converter.calibration_options import CalibrationOptions
-from converter.options import ConversionOptions
+from converter.options import (
+    CalibrationOptions,
+    ConversionOptions,
+    RoundingOptions,
+    SourceAccess,
+    TypeOptions,
+)
 from converter.pipeline import convert, dry_run
-from converter.progress import Progress
-from converter.report import ConversionReport, TensorRecord
+from converter.report import ConversionProgress, ConversionReport, TensorRecord
 
 __all__ = [
     "CalibrationOptions",
     "ConversionOptions",
+    "ConversionProgress",
     "ConversionReport",
-    "Progress",
+    "RoundingOptions",
+    "SourceAccess",
     "TensorRecord",
+    "TypeOptions",
     "convert",
     "dry_run",
 ]

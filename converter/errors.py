@@ -1,18 +1,14 @@
-"""What can go wrong in a conversion through no fault of the code. Tools print the message and exit with status 1."""
+"""What can go wrong in a conversion through no fault of the code. Tools print the message and exit with status 1.
+
+Models that cannot be read are gguf_files.errors, outputs that cannot be written output_files.errors.
+"""
 
 from eoq_formats.errors import EoqError
+from gguf_files.errors import SourceError
 
 
 class OptionError(EoqError):
     """An option that means nothing, or that does not fit the model at hand."""
-
-
-class SourceError(EoqError):
-    """The model to convert is missing, damaged, or of a kind that cannot be converted."""
-
-
-class QuantizedSourceError(SourceError):
-    """The model to convert is quantised already, and requantising was not asked for."""
 
 
 class HfConversionError(SourceError):
@@ -25,7 +21,3 @@ class StatisticsError(EoqError):
 
 class CalibrationError(EoqError):
     """The model cannot be run on the calibration text, or there is too little of it."""
-
-
-class TargetError(EoqError):
-    """The output file cannot be written where it should go."""

@@ -1,20 +1,35 @@
-"""What a user can choose about a conversion."""
+"""What a user can choose: a small set of options for each stage, and all of them together for a conversion.
+
+Each is read when it is made: what means nothing raises OptionError or UnknownTypeError there, before any work.
+"""
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from converter.calibration_options import CalibrationOptions
-from converter.cores import available_cores
 from converter.errors import OptionError
-from converter.tensor_types import TypeChoice, eoq_choice, parse_eoq_type, parse_type
+from converter.type_choice import TypeChoice, eoq_choice, parse_eoq_type, parse_type
 from eoq_formats.types import weight_type
+from gguf_files.tensor_types import bits_per_weight
+from terminal.cores import available_cores
 
-if TYPE_CHECKING:
-    from converter.plan.proposals import Proposals
-
+DTYPES = ("float32", "bfloat16")
 ROUNDINGS = ("feedback", "nearest")
+_LEAST_SEQUENCE = 8
+_DEFAULT_MEMORY = 4 << 30
+
+
+@dataclass(frozen=True)
+class SourceAccess:
+    """How a model is opened."""
+
+    allow_requantize: bool = False
+    """Accept a source whose weights are quantised already."""
+    llama_dir: Path | None = None
+    """A llama.cpp tree with convert_hf_to_gguf.py; by default the one that tools/setup.sh made."""
+    work_dir: Path | None = None
+    """Where the intermediate GGUF of a Hugging Face folder goes; by default the folder of the output."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +60,8 @@ def parse_override(text: str) -> TensorTypeOverride:
 
 
 @dataclass(frozen=True)
-class ConversionOptions:
-    """Options of `convert`. Type names are read when the object is made: UnknownTypeError or OptionError comes then."""
+class TypeOptions:
+    """Which type each tensor gets, as far as no plan says so."""
 
     type: str = "eoq4"
     """EOQ type of the weights. Without `_64`, blocks are 128 wide where rows divide by 128, else 64 wide."""
@@ -55,86 +70,158 @@ class ConversionOptions:
     token_embd_type: str | None = None
     """Type of the token embeddings; by default that of the other weights."""
     tensor_types: tuple[str, ...] = ()
-    """`REGEX=TYPE` overrides, found in GGUF tensor names; the first that matches wins, over all other options."""
-    proposals: "Proposals | None" = None
-    """A plan's types for weights that no override names; `converter.plan.read_plan_file` reads them."""
-    rounding: str = "feedback"
-    """`feedback`: error feedback by the statistics of the inputs; `nearest`: each weight by itself."""
-    awq: bool = True
-    """Scale channels by the statistics of the inputs before rounding, and fold the scales into the tensors before."""
-    statistics: Path | None = None
-    """File of statistics, or an imatrix of llama.cpp. One that does not exist yet is made by calibration, and kept."""
-    calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
-    """How statistics are taken where there are none; its thread count is that of the conversion."""
-    damping: float = 0.02
-    """Added to the moments' diagonal for error feedback, relative to its mean."""
-    shrinkage: float = 0.5
-    """Share of the correlations between inputs that is taken for an accident of the calibration text."""
-    threads: int = field(default_factory=available_cores)
-    allow_requantize: bool = False
-    """Accept a source whose weights are quantised already."""
-    llama_dir: Path | None = None
-    """A llama.cpp tree with convert_hf_to_gguf.py; by default the one that tools/setup.sh made."""
-    work_dir: Path | None = None
-    """Where the intermediate GGUF of a Hugging Face folder goes; by default the folder of the output."""
+    """`REGEX=TYPE` overrides, found in GGUF tensor names; the first that matches wins, over plans and other options."""
 
     def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise OptionError(f"the number of threads must be at least 1, not {self.threads}")
-        if self.rounding not in ROUNDINGS:
-            raise OptionError(f"there is no rounding {self.rounding!r}; choose {' or '.join(ROUNDINGS)}")
-        if not 0 < self.damping <= 1:
-            raise OptionError(f"the damping must be above 0 and at most 1, not {self.damping}")
-        if not 0 <= self.shrinkage <= 1:
-            raise OptionError(f"the shrinkage must be at least 0 and at most 1, not {self.shrinkage}")
-        if self.statistics and not self.is_calibrated:
-            raise OptionError(
-                f"the statistics {self.statistics} would have no use without error feedback and AWQ; leave them out"
-            )
         _ = self.weights, self.output, self.token_embd, self.overrides
 
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether anything depends on statistics of the inputs."""
-        return self.rounding != "nearest" or self.awq
-
-    @property
+    @cached_property
     def weights(self) -> TypeChoice:
         """The type of all that no other option names."""
         return eoq_choice(parse_eoq_type(self.type))
 
-    @property
+    @cached_property
     def output(self) -> TypeChoice | None:
         return parse_type(self.output_type) if self.output_type else None
 
-    @property
+    @cached_property
     def default_output(self) -> TypeChoice:
         """EOQ6, as wide as the other weights."""
         return eoq_choice(weight_type("eoq6" if self.weights.any_width else "eoq6_64"))
 
-    @property
+    @cached_property
     def token_embd(self) -> TypeChoice | None:
         return parse_type(self.token_embd_type) if self.token_embd_type else None
 
-    @property
+    @cached_property
     def overrides(self) -> tuple[TensorTypeOverride, ...]:
         return tuple(parse_override(text) for text in self.tensor_types)
 
-    def recorded(self) -> list[str]:
-        """What decides the bytes of the output, as text for the file's metadata: no paths, no thread count."""
-        chosen = [f"type={self.weights.name}"]
-        if self.is_calibrated:
-            chosen += [f"rounding={self.rounding}", f"awq={'on' if self.awq else 'off'}"]
-            chosen.append(f"shrinkage={self.shrinkage:g}")
-        if self.rounding == "feedback":
-            chosen.append(f"damping={self.damping:g}")
-        if self.output:
-            chosen.append(f"output-type={self.output.name}")
-        if self.token_embd:
-            chosen.append(f"token-embd-type={self.token_embd.name}")
-        if self.proposals is not None:
-            chosen.append(f"plan={self.proposals.planner}, {self.proposals.digest}")
-        chosen += [f"tensor-type={override.text}" for override in self.overrides]
-        if self.allow_requantize:
+    @property
+    def least_bits_per_weight(self) -> float:
+        """Of the smallest type that any weight may get by these options."""
+        choices = [self.weights, self.default_output, self.output, self.token_embd, *(o.type for o in self.overrides)]
+        return min(bits_per_weight(choice.type) for choice in choices if choice is not None)
+
+    def override_of(self, tensor_name: str) -> TensorTypeOverride | None:
+        """The first override that a tensor's name matches."""
+        return next((override for override in self.overrides if override.matches(tensor_name)), None)
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """How statistics are taken."""
+
+    text: Path | None = None
+    """UTF-8 text to run the model on; None for the bundled one."""
+    tokens: int = 32768
+    """Most tokens to run. Where the text has more, sequences are taken from all over it."""
+    sequence_length: int = 512
+    """Tokens in a sequence, marks such as BOS included."""
+    seed: int = 0
+    """Chooses the sequences."""
+    device: str = "cpu"
+    """A device of PyTorch: cpu, cuda, cuda:1, mps."""
+    dtype: str = "float32"
+    """`float32` or `bfloat16`: what the model's matrices are held and multiplied in. All else is float32 either way.
+    bfloat16 takes half the memory, and less time where the processor knows it; moments get about 1 % less exact."""
+    all_experts: bool = False
+    """Show every token to every expert, for the statistics alone: what the router chooses runs on as always."""
+    memory_limit: int = _DEFAULT_MEMORY
+    """Bytes of moments that are held at once. Where a layer needs more, its tokens are run several times."""
+
+    def __post_init__(self) -> None:
+        if self.sequence_length < _LEAST_SEQUENCE:
+            raise OptionError(
+                f"calibration sequences must have at least {_LEAST_SEQUENCE} tokens, not {self.sequence_length}"
+            )
+        if self.tokens < self.sequence_length:
+            raise OptionError(
+                f"{self.tokens} calibration tokens are less than one sequence of {self.sequence_length}; ask for more"
+            )
+        if self.dtype not in DTYPES:
+            raise OptionError(f"calibration cannot run in {self.dtype!r}; choose {' or '.join(DTYPES)}")
+        if self.memory_limit < 1:
+            raise OptionError(f"the memory limit of calibration must be positive, not {self.memory_limit} bytes")
+        if self.seed < 0:
+            raise OptionError(f"the calibration seed must not be negative, as {self.seed} is")
+
+
+@dataclass(frozen=True)
+class RoundingOptions:
+    """How codes are chosen."""
+
+    method: str = "feedback"
+    """`feedback`: error feedback by the statistics of the inputs; `nearest`: each weight by itself."""
+    awq: bool = True
+    """Scale channels by the statistics of the inputs before rounding, and fold the scales into the tensors before."""
+    damping: float = 0.02
+    """Added to the moments' diagonal for error feedback, relative to its mean."""
+    shrinkage: float = 0.5
+    """Share of the correlations between inputs that is taken for an accident of the calibration text."""
+    device: str = "cpu"
+    """A device of PyTorch for error feedback and the search for scales."""
+
+    def __post_init__(self) -> None:
+        if self.method not in ROUNDINGS:
+            raise OptionError(f"there is no rounding {self.method!r}; choose {' or '.join(ROUNDINGS)}")
+        if not 0 < self.damping <= 1:
+            raise OptionError(f"the damping must be above 0 and at most 1, not {self.damping}")
+        if not 0 <= self.shrinkage <= 1:
+            raise OptionError(f"the shrinkage must be at least 0 and at most 1, not {self.shrinkage}")
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether anything depends on statistics of the inputs."""
+        return self.method != "nearest" or self.awq
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """Options of `convert`: those of its stages, the statistics that they share, and threads."""
+
+    types: TypeOptions = field(default_factory=TypeOptions)
+    rounding: RoundingOptions = field(default_factory=RoundingOptions)
+    statistics: Path | None = None
+    """File of statistics, or an imatrix of llama.cpp. One that does not exist yet is made by calibration, and kept."""
+    calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
+    """How statistics are taken where there are none."""
+    source: SourceAccess = field(default_factory=SourceAccess)
+    threads: int = field(default_factory=available_cores)
+    """Of all stages."""
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
+        if self.statistics and not self.rounding.is_calibrated:
+            raise OptionError(
+                f"the statistics {self.statistics} would have no use without error feedback and AWQ; leave them out"
+            )
+
+    def recorded(self, plan: str | None = None) -> list[str]:
+        """What decides the bytes of the output, as text for its metadata: no paths, no thread count.
+
+        `plan` tells a plan from others.
+        """
+        types, rounding = self.types, self.rounding
+        chosen = [f"type={types.weights.name}"]
+        if rounding.is_calibrated:
+            chosen += [f"rounding={rounding.method}", f"awq={'on' if rounding.awq else 'off'}"]
+            chosen.append(f"shrinkage={rounding.shrinkage:g}")
+        if rounding.method == "feedback":
+            chosen.append(f"damping={rounding.damping:g}")
+        if types.output:
+            chosen.append(f"output-type={types.output.name}")
+        if types.token_embd:
+            chosen.append(f"token-embd-type={types.token_embd.name}")
+        if plan is not None:
+            chosen.append(f"plan={plan}")
+        chosen += [f"tensor-type={override.text}" for override in types.overrides]
+        if self.source.allow_requantize:
             chosen.append("allow-requantize")
         return chosen
+
+
+def check_threads(threads: int) -> None:
+    """Raises OptionError."""
+    if threads < 1:
+        raise OptionError(f"the number of threads must be at least 1, not {threads}")

@@ -2,110 +2,120 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from converter.ingest import open_model
-from converter.metadata import target_metadata
 from converter.options import ConversionOptions
-from converter.plan import FixedPlanner, TensorPlan
+from converter.plan import Plan, Proposals, TensorPlan, resolve_plan
 from converter.plan.memory import PlannedFile
 from converter.plan.plan import check_readable
-from converter.preparation import Preparation, prepared
-from converter.progress import Progress
-from converter.report import ConversionReport, StageClock, TensorRecord, report_path
-from converter.report_json import write_report
-from converter.rounding import RoundedRows, WeightedError, copy_rows
-from converter.source import Source
-from converter.weights import Bytes, RowWorkers
-from converter.write import GgufOutput, check_not_input, check_space, resolve_target
+from converter.report import ConversionProgress, ConversionReport, StageClock, TensorRecord, report_path
+from converter.report.as_json import write_report
+from converter.report.metadata import target_metadata
+from converter.rounding import RoundedRows, WeightedError
+from converter.rounding_method import RoundingMethod, rounding_method
+from gguf_files.output import GgufOutput
+from gguf_files.source import Source
+from gguf_files.weights import Bytes, RowWorkers
+from output_files.target import check_not_input, check_space, resolve_target
 
 
 def convert(
-    source: Path | str,
+    model_path: Path | str,
     target: Path | str,
     options: ConversionOptions | None = None,
-    progress: Progress | None = None,
+    progress: ConversionProgress | None = None,
+    proposals: Proposals | None = None,
 ) -> ConversionReport:
     """Convert a model, a Hugging Face folder or a GGUF file, to a GGUF file with EOQ tensor types.
 
-    `target` appears, or is replaced, only once all of it is written and checked; a report in JSON lies beside it
+    `proposals` are a plan's types for weights that no override names (`converter.plan.read_plan_file`). `target`
+    appears, or is replaced, only once all of it is written and checked; a report in JSON lies beside it
     (`ConversionReport.path`). Rounded to nearest, the same model and options give the same bytes. With calibration
     they do so on one machine and number of threads: matrix products sum in an order of the library's choice. Raises
     EoqError (see converter.errors and eoq_formats.errors) for all that a user can mend.
     """
     clock = StageClock()
-    options, progress = options or ConversionOptions(), progress or Progress()
-    source, output_path = Path(source), resolve_target(Path(target))
-    for written in (output_path, report_path(output_path)):
+    options, progress = options or ConversionOptions(), progress or ConversionProgress()
+    model_path, target = Path(model_path), resolve_target(Path(target))
+    for written in (target, report_path(target)):
         check_not_input(written, (options.statistics, options.calibration.text))
-    planner = FixedPlanner(options, options.proposals)
-    with open_model(source, output_path, options, progress) as model, RowWorkers(options.threads) as workers:
-        plan = planner.plan(model.tensors, model.architecture)
-        check_readable(plan, options.allow_requantize)
-        check_space(output_path.parent, plan.nbytes, f"the output {output_path.name}")
+    recorded = options.recorded(None if proposals is None else f"{proposals.planner}, {proposals.digest}")
+    with _opened(model_path, target, options, progress) as source, RowWorkers(options.threads) as workers:
+        plan = _plan(source, options, proposals)
+        check_space(target.parent, plan.nbytes, f"the output {target.name}")
         clock.add("reading the model", clock.total)
-        with prepared(model, source, output_path, plan, options, workers, progress, clock) as ready:
-            metadata = target_metadata(model.metadata, plan, options, ready.method, ready.statistics)
-            output = GgufOutput(output_path, metadata, plan.outputs, model.alignment)
+        with rounding_method(source, model_path, target, plan, options, workers, progress, clock) as method:
+            metadata = target_metadata(source.metadata, plan, recorded, method.name, method.statistics)
+            output = GgufOutput(target, metadata, plan.outputs, source.alignment)
             progress.stage("quantising", plan.weights)
             records = []
             with output, clock.stage("rounding and writing"):
                 for number, tensor in enumerate(plan.tensors, 1):
-                    records.append(_convert_tensor(tensor, model, ready, output, progress))
+                    records.append(_convert_tensor(tensor, method, output, progress))
                     progress.tensor_done(records[-1], number, len(plan.tensors))
                 output.commit()
         report = ConversionReport(
-            output_path,
+            target,
             tuple(records),
-            model.nbytes,
+            source.nbytes,
             output.size,
             clock.total,
             clock.stages,
-            ready.method,
-            tuple(options.recorded()),
-            ready.statistics,
-            ready.folds,
-            ready.notes,
+            method.name,
+            tuple(recorded),
+            method.statistics,
+            method.folds,
+            method.notes,
         )
         write_report(report)
         return report
 
 
 def dry_run(
-    source: Path | str, target: Path | str, options: ConversionOptions | None = None, progress: Progress | None = None
+    model_path: Path | str,
+    target: Path | str,
+    options: ConversionOptions | None = None,
+    progress: ConversionProgress | None = None,
+    proposals: Proposals | None = None,
 ) -> PlannedFile:
     """What `convert` would write, found without calibrating or writing it. Raises EoqError as `convert` does.
 
     A Hugging Face folder is made into an intermediate GGUF for it, whose tensors have the names that a plan uses.
     """
-    options, progress = options or ConversionOptions(), progress or Progress()
-    output_path = resolve_target(Path(target))
-    with open_model(Path(source), output_path, options, progress) as model:
-        plan = FixedPlanner(options, options.proposals).plan(model.tensors, model.architecture)
-        check_readable(plan, options.allow_requantize)
-        return PlannedFile.of(plan, model)
+    options, progress = options or ConversionOptions(), progress or ConversionProgress()
+    with _opened(Path(model_path), resolve_target(Path(target)), options, progress) as source:
+        return PlannedFile.of(_plan(source, options, proposals), source)
+
+
+def _opened(
+    model_path: Path, target: Path, options: ConversionOptions, progress: ConversionProgress
+) -> AbstractContextManager[Source]:
+    least_bits = options.types.least_bits_per_weight
+    return open_model(model_path, target, options.source, options.threads, progress, least_bits)
+
+
+def _plan(source: Source, options: ConversionOptions, proposals: Proposals | None) -> Plan:
+    plan = resolve_plan(source.tensors, source.architecture, options.types, proposals)
+    check_readable(plan, options.source.allow_requantize)
+    return plan
 
 
 def _convert_tensor(
-    plan: TensorPlan, model: Source, ready: Preparation, output: GgufOutput, progress: Progress
+    plan: TensorPlan, method: RoundingMethod, output: GgufOutput, progress: ConversionProgress
 ) -> TensorRecord:
     started = time.perf_counter()
     parts: list[RoundedRows] = []
 
     def pieces() -> Iterator[Bytes]:
-        for rows in _rows(plan, model, ready):
+        for rows in method.rows(plan):
             yield rows.data
             parts.append(rows.without_data())
             progress.advance(len(rows.data) * plan.tensor.row_length)
 
     output.write_tensor(pieces())
-    return _record(plan, parts, ready.is_scaled(plan.tensor), time.perf_counter() - started)
-
-
-def _rows(plan: TensorPlan, model: Source, ready: Preparation) -> Iterator[RoundedRows]:
-    if not plan.is_copy:
-        return ready.rounding.round(plan, ready.weights)
-    return ready.scaled_copy(plan.tensor) if ready.is_scaled(plan.tensor) else copy_rows(plan.tensor, model)
+    return _record(plan, parts, method.is_scaled(plan.tensor), time.perf_counter() - started)
 
 
 def _record(plan: TensorPlan, parts: list[RoundedRows], is_scaled: bool, seconds: float) -> TensorRecord:

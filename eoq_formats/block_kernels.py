@@ -7,14 +7,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from eoq_formats.reference import (
-    GRID_TOLERANCE,
-    INPUT_LIMIT,
-    LEVEL_UNIT,
-    MAX_SCALE,
-    REFITS,
-    SMALLEST_ACTIVATION,
-)
+from eoq_formats.reference import GRID_TOLERANCE, INPUT_LIMIT, LEVEL_UNIT, MAX_SCALE, REFITS, SMALLEST_ACTIVATION
 
 STATUS_OK = 0
 STATUS_NON_FINITE = 1

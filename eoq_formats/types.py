@@ -78,6 +78,11 @@ def weight_type(name_or_id: str | int) -> WeightType:
     return found
 
 
+def block_width(row_length: int) -> int | None:
+    """Weights of a block in rows of `row_length`, whatever the bits: 128 if it divides, else 64, else None."""
+    return next((t.width for t in WEIGHT_TYPES if row_length % t.width == 0), None)
+
+
 def weight_type_for_row(bits: int, row_length: int) -> WeightType | None:
     """The type with `bits` bits that fits rows of `row_length`: 128 wide if it divides, else 64 wide, else None."""
     for t in WEIGHT_TYPES:

@@ -15,15 +15,10 @@ from pathlib import Path
 
 from evaluation.errors import EvaluationError, OutputError
 from evaluation.model_file import ModelFile
-from evaluation.perplexity_output import (
-    Estimate,
-    error_lines,
-    parse_chunk_count,
-    parse_chunks_done,
-    parse_perplexity,
-)
+from evaluation.perplexity_output import Estimate, error_lines, parse_chunk_count, parse_chunks_done, parse_perplexity
 from evaluation.perplexity_program import NAME, PerplexityProgram
 from evaluation.progress import EvaluationProgress
+from output_files.whole import write_whole
 
 _MAGIC = b"_logits_"
 MIN_SCORED = 100
@@ -182,7 +177,7 @@ def _kept(
         "chunks": computed.chunks,
         "scored": computed.scored,
     }
-    note.write_text(json.dumps(recorded, indent=2) + "\n")
+    write_whole(note, json.dumps(recorded, indent=2) + "\n")
     return BaseLogits(file, computed.perplexity, computed.chunks, computed.scored)
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from converter.stage_bar import StageBar
-from evaluation.evaluate import Measurement
+from evaluation.measurement import Measurement
 from evaluation.progress import EvaluationProgress
+from terminal.bar import StageBar
 
 
 class EvaluationDisplay(EvaluationProgress):

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from converter.cores import available_cores
 from evaluation.base_logits import BaseLogits, base_logits
 from evaluation.errors import EvaluationError, OutputError
+from evaluation.measurement import Evaluation, Measurement
 from evaluation.model_file import ModelFile, check_same_vocabulary, describe
 from evaluation.perplexity_output import (
-    Divergence,
     Estimate,
     error_lines,
     parse_chunk_count,
     parse_chunks_done,
     parse_divergence,
 )
-from evaluation.perplexity_program import PerplexityProgram, find_program
+from evaluation.perplexity_program import NAME, PerplexityProgram
 from evaluation.progress import EvaluationProgress
+from llama_programs.find import find_program
+from output_files.target import check_not_input
+from terminal.cores import available_cores
 
 MIN_CONTEXT = 16
 
@@ -53,52 +55,31 @@ class EvaluationOptions:
                 raise EvaluationError(f"the {name} must be at least {least}, not {value}")
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """The results of one model."""
-
-    model: ModelFile
-    divergence: Divergence
-    perplexity_ratio: Estimate
-    """Perplexity over that of the base's own run; the error comes from the pairs of tokens, so it is a small one."""
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The results of all models on one text, in the order in which they were named."""
-
-    base: ModelFile
-    base_perplexity: Estimate
-    text: Path
-    text_sha256: str
-    context: int
-    chunks: int
-    scored: int
-    """Tokens whose distributions were compared."""
-    measurements: tuple[Measurement, ...]
-
-
 def evaluate(
     base: Path,
     models: Sequence[Path],
     text: Path,
     options: EvaluationOptions | None = None,
     progress: EvaluationProgress | None = None,
+    outputs: Sequence[Path] = (),
 ) -> Evaluation:
     """Compare GGUF files with the `base` that they were made from, on a text, by llama-perplexity.
 
-    All that can be known beforehand is checked first. Raises EoqError; nothing temporary is left behind.
+    All that can be known beforehand is checked first, also that none of the `outputs`, which the caller writes
+    afterwards, is an input. Raises EoqError; nothing temporary is left behind.
     """
     options = options or EvaluationOptions()
     progress = progress or EvaluationProgress()
     if not text.is_file() or text.stat().st_size == 0:
         raise EvaluationError(f"the text {text} does not exist or is empty")
-    base_file = describe(base)
-    files = [describe(model) for model in models]
+    for output in outputs:
+        check_not_input(output, [text])
+    base_file = describe(base, outputs)
+    files = [describe(model, outputs) for model in models]
     for file in files:
         check_same_vocabulary(base_file, file)
-    program = PerplexityProgram(find_program(options.llama_bin), options.context, options.threads, options.gpu_layers)
+    path = find_program(NAME, options.llama_bin)
+    program = PerplexityProgram(path, options.context, options.threads, options.gpu_layers)
     with base_logits(
         base_file,
         text,

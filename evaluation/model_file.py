@@ -1,18 +1,17 @@
 """What the head of a GGUF file tells of a model: its size and its vocabulary. No weights are read."""
 
 import hashlib
-import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.source import open_gguf
-from converter.tensor_types import eoq_type
-from converter.tensors import TensorInfo
 from evaluation.errors import EvaluationError
-
-_BLOCK_TENSOR = re.compile(r"(?:^|\.)blk\.\d+\.")
+from gguf_files.names import BLOCK
+from gguf_files.source import open_gguf
+from gguf_files.tensor_types import eoq_type
+from gguf_files.tensors import TensorInfo
+from output_files.target import check_not_input
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,14 @@ class ModelFile:
     """SHA-256 of the tokens' texts."""
 
 
-def describe(path: Path) -> ModelFile:
-    """Read the head of a GGUF file. Raises EvaluationError, or SourceError for a damaged file."""
+def describe(path: Path, outputs: Iterable[Path] = ()) -> ModelFile:
+    """Read the head of a GGUF file. Raises EvaluationError, SourceError for a damaged file, and TargetError where one
+    of the `outputs` would write over it."""
     if not path.is_file():
         raise EvaluationError(f"{path} does not exist or is no file")
     source = open_gguf(path)
+    for output in outputs:
+        check_not_input(output, source.paths)
     tokens = next((entry for entry in source.metadata if entry.key == "tokenizer.ggml.tokens"), None)
     if tokens is None:
         raise EvaluationError(f"{path} has no vocabulary (tokenizer.ggml.tokens), so no text can be evaluated with it")
@@ -46,7 +48,7 @@ def describe(path: Path) -> ModelFile:
         path=path,
         bytes=source.nbytes,
         bits_per_weight=_bits_per_weight(source.tensors),
-        block_bits_per_weight=_bits_per_weight([t for t in source.tensors if _BLOCK_TENSOR.search(t.name)]),
+        block_bits_per_weight=_bits_per_weight([t for t in source.tensors if BLOCK.match(t.name)]),
         has_eoq_types=any(eoq_type(t.type) for t in source.tensors),
         vocabulary=int(count),
         vocabulary_digest=hashlib.sha256(tokens.raw).hexdigest(),

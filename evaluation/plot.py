@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from evaluation.errors import EvaluationError
-from evaluation.evaluate import Evaluation, Measurement
+from evaluation.measurement import Evaluation, Measurement
 from evaluation.report import names
+from output_files.whole import whole_or_not
 
 _FLOOR = 1e-6
 """Smallest divergence that is drawn: llama-perplexity stores the base's log-probabilities in 16 bits."""
@@ -12,7 +13,7 @@ _FLOOR = 1e-6
 
 def plot(evaluation: Evaluation, target: Path) -> None:
     """Write a PNG: mean KLD (logarithmic, with its standard error) over MB (10^6 bytes), EOQ files in a colour of
-    their own, a step line along the files that no other one beats in both. Raises EvaluationError."""
+    their own, a step line along the files that no other one beats in both. Raises EvaluationError, TargetError."""
     if not evaluation.measurements:
         raise EvaluationError("there is nothing to plot: no model was evaluated")
     import matplotlib
@@ -47,9 +48,8 @@ def plot(evaluation: Evaluation, target: Path) -> None:
         axes.grid(True, which="both", color="0.93")
         axes.set_axisbelow(True)
         axes.legend()
-        figure.savefig(target, format="png", dpi=150)
-    except OSError as error:
-        raise EvaluationError(f"the plot {target} cannot be written: {error.strerror}") from None
+        with whole_or_not(target) as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
     finally:
         pyplot.close(figure)
 

@@ -1,10 +1,8 @@
 """How an evaluation tells what it is doing."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from evaluation.evaluate import Measurement
+from evaluation.measurement import Measurement
 
 
 class EvaluationProgress:
@@ -22,5 +20,5 @@ class EvaluationProgress:
     def chunks(self, done: int, total: int) -> None:
         """Of the chunks of this run so many are done."""
 
-    def measured(self, measurement: "Measurement") -> None:
+    def measured(self, measurement: Measurement) -> None:
         """The results of a model are there."""

@@ -7,11 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluation.errors import EvaluationError
-from evaluation.evaluate import Evaluation
+from evaluation.measurement import Evaluation
 from evaluation.model_file import ModelFile
 from evaluation.perplexity_output import Estimate
-from evaluation.table import markdown_table
+from terminal.table import markdown_table
 
 HEAD = (
     "model",
@@ -26,13 +25,6 @@ HEAD = (
     "max KLD",
     "same top token %",
 )
-
-
-def check_target(file: Path | None) -> None:
-    """Raise EvaluationError, before hours of work, if `file` cannot be written where it should go."""
-    if file is not None and (file.is_dir() or not file.parent.is_dir()):
-        reason = "it is a folder" if file.is_dir() else f"the folder {file.parent} does not exist"
-        raise EvaluationError(f"{file} cannot be written: {reason}")
 
 
 def names(files: Sequence[Path]) -> list[str]:

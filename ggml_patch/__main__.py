@@ -2,10 +2,11 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from eoq_formats.errors import EoqError
 from ggml_patch.apply import apply, check, content_key, original_changes, revert
-from ggml_patch.errors import PatchToolError
 from ggml_patch.unified import unified_patch
 from ggml_patch.versions import OLDER, PINNED
 
@@ -17,8 +18,8 @@ TREE_ACTIONS = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ggml_patch", description="Teach a llama.cpp tree the EOQ types.")
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Teach a llama.cpp tree the EOQ types.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in TREE_ACTIONS.items():
         action = actions.add_parser(name, help=text, description=text)
@@ -51,14 +52,14 @@ def _run(options: argparse.Namespace) -> None:
         print(f"{options.tree}: {done}, {len(changes)} files changed" if changes else f"{options.tree}: already {done}")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None, prog: str = "python -m ggml_patch") -> int:
     """Run the command line; returns the exit status."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = list(sys.argv[1:] if words is None else words)
     if arguments and arguments[0] in ("--check", "--revert", "--diff", "--key"):
         arguments[0] = arguments[0].removeprefix("--")
     try:
-        _run(_parser().parse_args(arguments))
-    except (PatchToolError, OSError) as error:
+        _run(_parser(prog).parse_args(arguments))
+    except (EoqError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

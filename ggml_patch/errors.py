@@ -1,17 +1,7 @@
-"""Errors that a user of the patch tool, or of the build that uses it, can cause. Tools print them and exit with 1."""
+"""Errors that a user of the patch tool can cause. It prints them and exits with status 1."""
+
+from eoq_formats.errors import EoqError
 
 
-class PatchToolError(Exception):
-    """Base of all errors here; the message says what is wrong, where, and what to do."""
-
-
-class PatchError(PatchToolError):
+class PatchError(EoqError):
     """A tree cannot be patched or reverted as asked."""
-
-
-class FetchError(PatchToolError):
-    """A package cannot be downloaded or is not what it should be."""
-
-
-class BuildError(PatchToolError):
-    """llama.cpp cannot be built."""

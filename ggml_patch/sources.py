@@ -14,8 +14,7 @@ _FOLDERS = (
     (HERE, "ggml/src", ("eoq-format.h",)),
     (HERE / "base", "ggml/src", ("*.h", "*.c")),
     (HERE / "cpu", CPU_FOLDER, ("*.h", "*.c")),
-    (HERE / "cpu_ops", CPU_FOLDER, ("*.h", "*.c")),
-    (HERE / "cpu_reference", CPU_FOLDER, ("*.h", "*.c")),
+    (HERE / "cpu_ggml", CPU_FOLDER, ("*.h", "*.c")),
     (HERE / "cuda", CUDA_FOLDER, ("*.cuh", "*.cu")),
     (HERE / "cuda" / "lab", "tests/eoq", ("*.cpp",)),
 )

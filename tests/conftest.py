@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from ggml_patch.build import built_programs, ensure_source
-from ggml_patch.errors import PatchToolError
-from ggml_patch.fetch import cache_folder
+from llama_programs.build import built_programs, ensure_source
+from llama_programs.errors import BuildError
+from llama_programs.fetch import cache_folder
 
 # how long an example takes is the machine's matter
 settings.register_profile("eoq", deadline=None)
@@ -37,7 +37,7 @@ def programs(request: pytest.FixtureRequest) -> Path:
         return given.absolute()
     try:
         return built_programs(cache_folder())
-    except PatchToolError as error:
+    except BuildError as error:
         pytest.fail(str(error))
 
 

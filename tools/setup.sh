@@ -117,7 +117,7 @@ make_venv
 flock -u 9
 
 if ! $python_only; then
-    bin=$(cd "$root" && "$venv/bin/python" -m ggml_patch.build "${build_options[@]}")
+    bin=$(cd "$root" && "$venv/bin/python" -m llama_programs.build "${build_options[@]}")
     if $print_bin; then
         echo "$bin"
     else

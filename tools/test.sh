@@ -43,7 +43,7 @@ ruff format --check .
 
 step "CUDA"
 if command -v "${CUDACXX:-nvcc}" >/dev/null; then
-    python -m ggml_patch.cuda_check
+    python -m llama_programs.cuda_check
 else
     echo "no nvcc here: the CUDA sources are not compiled, but for the host test of their functions"
 fi
@@ -104,7 +104,7 @@ if $failed; then exit 1; fi
 # ahead of pytest, whose tests have a time limit
 for name in smollm2 minilm evaluation-text yardstick-0.5b; do
     step "model: $name"
-    python -m tests.material "$name"
+    python -m material "$name"
 done
 
 step "pytest"

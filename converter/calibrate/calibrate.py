@@ -14,42 +14,44 @@ from converter.calibrate.load import WAYS_OUT, LoadedModel, load_model
 from converter.calibrate.modules import Matches, match_modules
 from converter.calibrate.sequences import Sequences, make_sequences
 from converter.calibrate.stages import Stage, make_stages
-from converter.calibration_options import CalibrationOptions
 from converter.errors import CalibrationError
-from converter.progress import Progress
-from converter.source import Source
+from converter.options import CalibrationOptions
 from converter.statistics import Statistics, fingerprint, open_statistics
 from converter.statistics.moments_file import StatisticsHead, StatisticsWriter
 from converter.statistics.triangle import Floats, pack
-from converter.tensors import TensorInfo
 from converter.torch_settings import torch_settings
-from converter.write import resolve_target
+from gguf_files.source import Source
+from gguf_files.tensors import TensorInfo
+from output_files.target import resolve_target
+from terminal.progress import Progress
 
 
 def calibrate(
     source: Source,
-    model: Path,
-    targets: Sequence[TensorInfo],
-    output: Path,
-    options: CalibrationOptions | None = None,
-    progress: Progress | None = None,
+    model_path: Path,
+    tensors: Sequence[TensorInfo],
+    target: Path,
+    options: CalibrationOptions,
+    threads: int,
+    progress: Progress,
 ) -> Statistics:
-    """Measure the second moments of the inputs of `targets` and write them to `output`, replacing it when all is done.
+    """Measure the second moments of the inputs of `tensors` and write them to `target`, replacing it when all is done.
 
-    `model` is what the user named, a Hugging Face folder or a GGUF, and `source` its GGUF. Targets whose input cannot
-    be measured are left out; the statistics' notes name them. Raises CalibrationError or TargetError.
+    `model_path` is what the user named, a Hugging Face folder or a GGUF, and `source` its GGUF. Tensors whose input
+    cannot be measured are left out; the statistics' notes name them. Raises CalibrationError or TargetError.
     """
-    options, progress = options or CalibrationOptions(), progress or Progress()
-    output = resolve_target(output)
-    with torch_settings(options.threads):
+    target = resolve_target(target)
+    with torch_settings(threads):
         progress.stage("loading the model for calibration", 0)
-        loaded = load_model(model, source, options)
-        matches = match_modules(loaded.model, source, targets, options.threads)
+        loaded = load_model(model_path, source, options, threads)
+        matches = match_modules(loaded.network, source, tensors, threads)
         if not matches.modules:
-            raise CalibrationError(f"none of the tensors to quantise is known to transformers in {model}; {WAYS_OUT}")
+            raise CalibrationError(
+                f"none of the tensors to quantise is known to transformers in {model_path}; {WAYS_OUT}"
+            )
         sequences = make_sequences(loaded, options)
-        _write(source, loaded, matches, sequences, output, options, progress)
-    return open_statistics(output)
+        _write(source, loaded, matches, sequences, target, options, progress)
+    return open_statistics(target)
 
 
 def _write(
@@ -57,12 +59,12 @@ def _write(
     loaded: LoadedModel,
     matches: Matches,
     sequences: Sequences,
-    output: Path,
+    target: Path,
     options: CalibrationOptions,
     progress: Progress,
 ) -> None:
-    gate = ExpertGate(loaded.model, options.all_experts)
-    stages, perplexity = make_stages(loaded.model, matches.modules, sequences.tokens, gate, options.memory_limit)
+    gate = ExpertGate(loaded.network, options.all_experts)
+    stages, perplexity = make_stages(loaded.network, matches.modules, sequences.tokens, gate, options.memory_limit)
     count, length = sequences.tokens.shape
     head = StatisticsHead(
         fingerprint(source),
@@ -73,10 +75,10 @@ def _write(
         tuple(_notes(matches)),
         tuple(i.layout for stage in stages for i in stage.inputs),
     )
-    with StatisticsWriter(output, head) as writer:
+    with StatisticsWriter(target, head) as writer:
         progress.stage("calibrating", count * sum(len(stage.passes) for stage in stages))
         for stage in stages:
-            sums = _sums(stage, gate, loaded.model.device, progress)
+            sums = _sums(stage, gate, loaded.network.device, progress)
             for i in stage.inputs:
                 _write_input(writer, i, sums)
             # a last pass that measures nothing still moves the text on

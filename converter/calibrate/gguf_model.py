@@ -15,12 +15,13 @@ from transformers import modeling_gguf_pytorch_utils as hf_gguf
 from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 from transformers.modeling_utils import no_init_weights
 
-from converter.calibrate.mixed_precision import use_bfloat16_matrices
+from converter.calibrate.bfloat16_matrices import use_bfloat16_matrices
 from converter.calibrate.names import GgufNames
 from converter.errors import CalibrationError
-from converter.source import Source
-from converter.tensors import TensorInfo
-from converter.weights import RowWorkers, SourceWeights
+from gguf_files.names import OUTPUT, TOKEN_EMBEDDINGS
+from gguf_files.source import Source
+from gguf_files.tensors import TensorInfo
+from gguf_files.weights import RowWorkers, SourceWeights
 
 _MODEL_TYPES = {"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "gemma3": "gemma3_text"}
 """Names of transformers for architectures of llama.cpp, where they differ."""
@@ -70,8 +71,8 @@ def _config(source: Source) -> Any:
         if setting is not None and (value := source.value(f"{{arch}}.{key}")) is not None
     }
     tensors = {t.name: t for t in source.tensors}
-    settings["vocab_size"] = tensors["token_embd.weight"].rows
-    settings["tie_word_embeddings"] = "output.weight" not in tensors
+    settings["vocab_size"] = tensors[TOKEN_EMBEDDINGS].rows
+    settings["tie_word_embeddings"] = OUTPUT not in tensors
     for mark in ("bos", "eos", "padding"):
         number = source.value(f"tokenizer.ggml.{mark}_token_id")
         settings["pad_token_id" if mark == "padding" else f"{mark}_token_id"] = number

@@ -14,7 +14,7 @@ from sentencepiece import sentencepiece_model_pb2 as spm
 from transformers.integrations.ggml import GGUF_TO_FAST_CONVERTERS, convert_gguf_tokenizer
 
 from converter.errors import CalibrationError
-from converter.source import Source
+from gguf_files.source import Source
 
 Encode = Callable[[str], list[int]]
 """From text to token ids, without any marks before or after."""

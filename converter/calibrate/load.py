@@ -10,19 +10,21 @@ from typing import Any
 import torch
 import transformers
 
+from converter.calibrate.bfloat16_matrices import use_bfloat16_matrices
 from converter.calibrate.gguf_model import model_from_gguf
 from converter.calibrate.gguf_tokenizer import Encode, bos_tokens, gguf_tokenizer
-from converter.calibrate.mixed_precision import use_bfloat16_matrices
-from converter.calibration_options import CalibrationOptions
 from converter.errors import CalibrationError
-from converter.source import Source
+from converter.options import CalibrationOptions
+from gguf_files.source import Source
 
 WAYS_OUT = "pass --imatrix FILE made by llama-imatrix, or --rtn to do without calibration"
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    model: Any
+    """A model that can be run, with what makes tokens of text for it."""
+
+    network: Any
     """A transformers model on the chosen device, in the chosen type, for inference."""
     encode: Encode
     """From text to token ids, without marks."""
@@ -33,7 +35,7 @@ class LoadedModel:
     """Most positions that the model knows, where its configuration tells."""
 
 
-def load_model(path: Path, source: Source, options: CalibrationOptions) -> LoadedModel:
+def load_model(path: Path, source: Source, options: CalibrationOptions, threads: int) -> LoadedModel:
     """Load what the user named: a Hugging Face folder, or the GGUF itself. Raises CalibrationError.
 
     No code of the model's own is run, and nothing is downloaded.
@@ -45,7 +47,7 @@ def load_model(path: Path, source: Source, options: CalibrationOptions) -> Loade
             model = _model_from_folder(path, bfloat16)
             encode, before, after = _tokenizer_of_folder(path)
         else:
-            model = model_from_gguf(path, source, bfloat16, options.threads)
+            model = model_from_gguf(path, source, bfloat16, threads)
             encode, before, after = gguf_tokenizer(source), bos_tokens(source), []
     if getattr(model.config, "is_encoder_decoder", False):
         raise CalibrationError(f"{path} is an encoder-decoder model, which calibration cannot run; {WAYS_OUT}")

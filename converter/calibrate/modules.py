@@ -10,9 +10,10 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from converter.calibrate.names import GgufNames, TensorPart
-from converter.source import Source
-from converter.tensors import TensorInfo
-from converter.weights import RowWorkers, SourceWeights
+from gguf_files.names import OUTPUT, TOKEN_EMBEDDINGS
+from gguf_files.source import Source
+from gguf_files.tensors import TensorInfo
+from gguf_files.weights import RowWorkers, SourceWeights
 
 _LEAST_COSINE = 0.99
 """Between the column sums of a module's weights and those of its tensor; bfloat16 leaves 0.9999."""
@@ -34,16 +35,16 @@ class Matches:
     modules: tuple[MatchedModule, ...]
     """In the order of the model; the experts of a tensor are all there, or none."""
     unmatched: dict[str, str]
-    """Targets without a module, and why."""
+    """Tensors without a module, and why."""
 
 
-def match_modules(model: nn.Module, source: Source, targets: Sequence[TensorInfo], threads: int) -> Matches:
-    """Find the linear modules behind the targets by name, and make sure by their weights."""
+def match_modules(network: nn.Module, source: Source, tensors: Sequence[TensorInfo], threads: int) -> Matches:
+    """Find the linear modules behind the tensors by name, and make sure by their weights."""
     names = GgufNames(source)
-    wanted = {t.name: t for t in targets}
+    wanted = {t.name: t for t in tensors}
     found: dict[TensorPart, MatchedModule] = {}
     why: dict[str, str] = {}
-    for name, module in model.named_modules():
+    for name, module in network.named_modules():
         if not isinstance(module, nn.Linear | Conv1D):
             continue
         part = names.find(f"{name}.weight")
@@ -56,17 +57,18 @@ def match_modules(model: nn.Module, source: Source, targets: Sequence[TensorInfo
             problem = _mismatch(match, weights)
             if problem:
                 why[part.tensor] = problem
-    for t in targets:
-        matrices = t.shape[2] if len(t.shape) > 2 else 1
+    for t in tensors:
         parts = [part for part in found if part.tensor == t.name]
-        if t.name not in why and len(parts) != matrices:
-            why[t.name] = f"{len(parts)} of its {matrices} experts are linear modules" if parts else _absence(t, source)
+        if t.name not in why and len(parts) != t.matrices:
+            why[t.name] = (
+                f"{len(parts)} of its {t.matrices} experts are linear modules" if parts else _absence(t, source)
+            )
     modules = tuple(match for match in found.values() if match.tensor.name not in why)
-    return Matches(modules, {t.name: why[t.name] for t in targets if t.name in why})
+    return Matches(modules, {t.name: why[t.name] for t in tensors if t.name in why})
 
 
 def _absence(tensor: TensorInfo, source: Source) -> str:
-    if tensor.name == "token_embd.weight" and any(t.name == "output.weight" for t in source.tensors):
+    if tensor.name == TOKEN_EMBEDDINGS and any(t.name == OUTPUT for t in source.tensors):
         return "its rows are looked up, not multiplied"
     return "transformers has no linear module for it"
 

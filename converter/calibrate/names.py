@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import gguf
 
 from converter.errors import CalibrationError
-from converter.source import Source
+from gguf_files.names import TOKEN_EMBEDDINGS
+from gguf_files.source import Source
 
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
@@ -46,7 +47,7 @@ class GgufNames:
             if found is not None and f"{found}.{suffix}" in self._tensors:
                 return TensorPart(f"{found}.{suffix}", int(expert[1]) if expert else None)
         if stem.endswith("lm_head") and suffix == "weight":
-            return TensorPart("token_embd.weight")  # tied: the embeddings are the output as well
+            return TensorPart(TOKEN_EMBEDDINGS)  # tied: the embeddings are the output as well
         return None
 
 

@@ -24,12 +24,12 @@ import torch
 from converter.calibrate.load import WAYS_OUT, load_model
 from converter.calibrate.modules import MatchedModule, match_modules, module_weight
 from converter.calibrate.sequences import make_sequences
-from converter.calibration_options import CalibrationOptions
 from converter.errors import CalibrationError
-from converter.progress import Progress
-from converter.source import Source
-from converter.tensors import TensorInfo
+from converter.options import CalibrationOptions
 from converter.torch_settings import torch_settings
+from gguf_files.source import Source
+from gguf_files.tensors import TensorInfo
+from terminal.progress import Progress
 
 
 class Watch:
@@ -64,36 +64,39 @@ class Watch:
 
 def measure_sensitivity(
     source: Source,
-    model: Path,
-    targets: Sequence[TensorInfo],
+    model_path: Path,
+    tensors: Sequence[TensorInfo],
     options: CalibrationOptions,
+    threads: int,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Sensitivity by tensor name: KL divergence in nats a token for an error as large as the tensor's whole output.
 
-    All activations of one sequence are held at a time. Targets that transformers has no module for are left out; of
-    experts, the sum. Raises CalibrationError.
+    All activations of one sequence are held at a time. Tensors that transformers has no module for are left out; those
+    of experts have their sum. Raises CalibrationError.
     """
     progress = progress or Progress()
-    with torch_settings(options.threads, gradients=True):
+    with torch_settings(threads, gradients=True):
         progress.stage("loading the model for sensitivities", 0)
-        loaded = load_model(model, source, options)
-        loaded.model.requires_grad_(False)
-        if not hasattr(loaded.model, "get_output_embeddings") or loaded.model.get_output_embeddings() is None:
+        loaded = load_model(model_path, source, options, threads)
+        loaded.network.requires_grad_(False)
+        if not hasattr(loaded.network, "get_output_embeddings") or loaded.network.get_output_embeddings() is None:
             raise CalibrationError(
-                f"{model} gives no logits, so sensitivities cannot be measured; leave --sensitivity out"
+                f"{model_path} gives no logits, so sensitivities cannot be measured; leave --sensitivity out"
             )
-        matches = match_modules(loaded.model, source, targets, options.threads)
+        matches = match_modules(loaded.network, source, tensors, threads)
         if not matches.modules:
-            raise CalibrationError(f"none of the tensors to plan for is known to transformers in {model}; {WAYS_OUT}")
+            raise CalibrationError(
+                f"none of the tensors to plan for is known to transformers in {model_path}; {WAYS_OUT}"
+            )
         sequences = make_sequences(loaded, options).tokens
         watches = [Watch(matched) for matched in matches.modules]
         # gradients of activations alone: they start at the embeddings
-        loaded.model.get_input_embeddings().register_forward_hook(lambda m, a, output: output.requires_grad_(True))
-        generator = torch.Generator(loaded.model.device).manual_seed(options.seed)
+        loaded.network.get_input_embeddings().register_forward_hook(lambda m, a, output: output.requires_grad_(True))
+        generator = torch.Generator(loaded.network.device).manual_seed(options.seed)
         progress.stage("sensitivities", len(sequences))
         for tokens in sequences:
-            _backward(loaded.model, tokens[None].to(loaded.model.device), generator)
+            _backward(loaded.network, tokens[None].to(loaded.network.device), generator)
             progress.advance(1)
     found: dict[str, float] = {}
     for watch in watches:

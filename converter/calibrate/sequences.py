@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from converter.calibrate.load import LoadedModel
-from converter.calibration_options import CalibrationOptions
 from converter.errors import CalibrationError
+from converter.options import CalibrationOptions
 
 _BUNDLED = Path(__file__).parent / "text"
 _LEAST_TOKENS = 256

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from converter.gguf_header import align
 from converter.plan.plan import Plan
-from converter.source import Source
+from gguf_files.header import align
+from gguf_files.names import TOKEN_EMBEDDINGS
+from gguf_files.source import Source
 
 _KV_BYTES = 2
 """Of an element of the cache, F16 by default."""
@@ -34,11 +35,11 @@ class PlannedFile:
     trained_context: int | None
 
     @classmethod
-    def of(cls, plan: Plan, model: Source) -> "PlannedFile":
-        tensors = sum(align(t.nbytes, model.alignment) for t in plan.tensors)
-        context = model.number("{arch}.context_length")
-        per_token = kv_bytes_per_token(model)
-        return cls(plan, tensors + header_bytes(model), compute_bytes(model), per_token, context)
+    def of(cls, plan: Plan, source: Source) -> "PlannedFile":
+        tensors = sum(align(t.nbytes, source.alignment) for t in plan.tensors)
+        context = source.number("{arch}.context_length")
+        per_token = kv_bytes_per_token(source)
+        return cls(plan, tensors + header_bytes(source), compute_bytes(source), per_token, context)
 
     def memory(self, context: int) -> int | None:
         """Bytes of the weights, of the cache for so many tokens, and of the buffers."""
@@ -47,56 +48,56 @@ class PlannedFile:
         return self.plan.nbytes + context * self.kv_bytes_per_token + self.compute_bytes
 
 
-def header_bytes(model: Source) -> int:
+def header_bytes(source: Source) -> int:
     """Of the source's metadata, with the padding of all tensors at most."""
-    return sum(len(entry.raw) for entry in model.metadata) + len(model.tensors) * _TENSOR_HEAD
+    return sum(len(entry.raw) for entry in source.metadata) + len(source.tensors) * _TENSOR_HEAD
 
 
-def compute_bytes(model: Source) -> int:
+def compute_bytes(source: Source) -> int:
     """What llama.cpp reserves for a batch: logits of all its tokens, or the widest layer, in float32.
 
     For Qwen2.5 0.5B and SmolLM2 135M it is the size that llama.cpp prints, to the byte.
     """
-    width = model.number("{arch}.embedding_length") or 0
-    vocabulary = next((t.rows for t in model.tensors if t.name == "token_embd.weight"), 0)
-    return max(_BATCH * 4 * (vocabulary + 2 * width), layer_compute_bytes(model))
+    width = source.number("{arch}.embedding_length") or 0
+    vocabulary = next((t.rows for t in source.tensors if t.name == TOKEN_EMBEDDINGS), 0)
+    return max(_BATCH * 4 * (vocabulary + 2 * width), layer_compute_bytes(source))
 
 
-def layer_compute_bytes(model: Source) -> int:
+def layer_compute_bytes(source: Source) -> int:
     """The same for a machine that computes blocks but not the output."""
-    width = model.number("{arch}.embedding_length") or 0
-    hidden = model.number("{arch}.feed_forward_length") or 4 * width
+    width = source.number("{arch}.embedding_length") or 0
+    hidden = source.number("{arch}.feed_forward_length") or 4 * width
     return _BATCH * 4 * (3 * hidden + 3 * width)
 
 
-def passing_bytes(model: Source, context: int) -> int:
+def passing_bytes(source: Source, context: int) -> int:
     """What every device of several has besides, for what it passes on: a batch's inputs and its mask of attention.
 
     With the buffers above it is at least what llama.cpp prints for SmolLM2 135M on two machines.
     """
-    width = model.number("{arch}.embedding_length") or 0
+    width = source.number("{arch}.embedding_length") or 0
     return _COPIES * _BATCH * (4 * width + 2 * context + _POSITIONS)
 
 
-def lookup_bytes(model: Source, context: int) -> int:
+def lookup_bytes(source: Source, context: int) -> int:
     """The same for the one that looks up embeddings."""
-    width = model.number("{arch}.embedding_length") or 0
-    return passing_bytes(model, context) + _BATCH * 4 * width
+    width = source.number("{arch}.embedding_length") or 0
+    return passing_bytes(source, context) + _BATCH * 4 * width
 
 
-def kv_bytes_per_token(model: Source) -> int | None:
+def kv_bytes_per_token(source: Source) -> int | None:
     """Keys and values of all layers, in F16. Layers with a window of attention need less than this says."""
 
     def number(key: str) -> int | None:
-        return model.number("{arch}." + key)
+        return source.number("{arch}." + key)
 
     if any(number(key) is not None for key in _UNLIKE):
         return None
     blocks, heads, width = number("block_count"), number("attention.head_count"), number("embedding_length")
     if not blocks or not heads or not width:
         return None
-    lists = {entry.key for entry in model.metadata if entry.value is None}
-    if f"{model.architecture}.attention.head_count_kv" in lists:
+    lists = {entry.key for entry in source.metadata if entry.value is None}
+    if f"{source.architecture}.attention.head_count_kv" in lists:
         return None  # a list: another number for each layer
     kv_heads = number("attention.head_count_kv") or heads
     key, value = (number(f"attention.{part}_length") or width // heads for part in ("key", "value"))

@@ -1,15 +1,13 @@
 """What a planner decides: a type for each tensor, and why."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from gguf import GGMLQuantizationType
 
-from converter.errors import QuantizedSourceError, SourceError
-from converter.tensor_types import bits_per_weight, can_dequantize, eoq_type, is_quantized, row_bytes, type_name
-from converter.tensors import TensorInfo
 from eoq_formats.types import WeightType
+from gguf_files.errors import QuantizedSourceError, SourceError
+from gguf_files.tensor_types import bits_per_weight, can_dequantize, eoq_type, is_quantized, row_bytes, type_name
+from gguf_files.tensors import TensorInfo
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,6 @@ class Plan:
         """The EOQ types in use, by id."""
         used = {eoq.id: eoq for t in self.tensors if (eoq := eoq_type(t.type)) is not None}
         return [used[id] for id in sorted(used)]
-
-
-class Planner(Protocol):
-    """Decides on the types. Needs names, shapes and types of the tensors, not the weights."""
-
-    def plan(self, tensors: Sequence[TensorInfo], architecture: str) -> Plan:
-        """Raises OptionError where what was asked for cannot be had."""
-        ...
 
 
 def check_readable(plan: Plan, allow_requantize: bool) -> None:

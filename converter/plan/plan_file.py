@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from converter.errors import OptionError
-from converter.plan.levels import RAW
+from converter.plan.precision_levels import RAW
 from converter.plan.proposals import Proposal, Proposals, Rule
-from converter.tensor_types import parse_type
+from converter.type_choice import parse_type
 from eoq_formats.errors import UnknownTypeError
 
 FORMAT = "eoq-plan"

@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from converter.plan.levels import RAW
-from converter.tensor_types import TypeChoice
-from converter.tensors import TensorInfo
+from converter.plan.precision_levels import RAW
+from converter.type_choice import TypeChoice
+from gguf_files.tensors import TensorInfo
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,9 @@
 """Plans as text for people."""
 
 from collections import Counter
-from collections.abc import Sequence
 
-from converter.plan.ewq import Block, Decisions
 from converter.plan.memory import PlannedFile
-from converter.tensor_types import type_name
+from gguf_files.tensor_types import type_name
 
 _NAME_WIDTH = 32
 
@@ -41,21 +39,4 @@ def size_lines(planned: PlannedFile, context: int) -> list[str]:
             f"memory: {memory / 1e6:,.1f} MB, {cache / 1e6:,.1f} of which are the F16 cache of {context} tokens, and "
             f"{planned.compute_bytes / 1e6:,.1f} buffers for computing"
         )
-    return lines
-
-
-def block_lines(blocks: Sequence[Block], decisions: Decisions, levels: Sequence[str] = ()) -> list[str]:
-    """EWQ's blocks in the model's order, with their place in the order of quantising.
-
-    `levels` are those that a cluster gave them in the end.
-    """
-    place = {index: rank for rank, index in enumerate(decisions.order, 1)}
-    lines = [f"{'block':<12} {'weights':>13} {'entropy':>16} {'order':>5}  level"]
-    for i, (block, entropy, decided) in enumerate(zip(blocks, decisions.entropies, decisions.levels, strict=True)):
-        level = decided if not levels or levels[i] == decided else f"{decided} -> {levels[i]}"
-        lines.append(f"{block.name:<12} {block.weights:>13,} {entropy:>16.12f} {place[i]:>5}  {level}")
-    lines.append(
-        f"mean {decisions.mean:.12f}, standard deviation {decisions.deviation:.4g}, "
-        f"threshold {decisions.threshold:.12f}"
-    )
     return lines

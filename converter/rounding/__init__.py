@@ -4,7 +4,7 @@ The latter is in converter.rounding.error_feedback, and not here: it loads PyTor
 """
 
 from converter.rounding.nearest import RoundToNearest
-from converter.rounding.rows import RoundedRows, Rounding, WeightedError, copy_rows, row_chunks
+from converter.rounding.rounded_rows import RoundedRows, Rounding, WeightedError, copy_rows, row_chunks
 
 __all__ = [
     "RoundToNearest",

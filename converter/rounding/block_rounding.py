@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from converter.rounding import block_kernels
+from converter.rounding import feedback_kernels as block_kernels
 from converter.rounding.hessian import BlockFactors
 from eoq_formats.codebooks import codebook
 from eoq_formats.reference import LEVEL_UNIT

@@ -8,16 +8,23 @@ import torch
 from numpy.typing import NDArray
 
 from converter.plan import TensorPlan
-from converter.rounding.block_rounding import BlockRounding, RoundedBlock, make_block_rounding, to_units, unit_of_scale
-from converter.rounding.hessian import Hessian, damped_hessian, rotation_matrix
+from converter.rounding.block_rounding import (
+    BlockRounding,
+    RoundedBlock,
+    make_block_rounding,
+    to_units,
+    unit_of_scale,
+)
+from converter.rounding.hessian import Hessian, damped_hessian
 from converter.rounding.nearest import RoundToNearest
-from converter.rounding.rows import RoundedRows, WeightedError, row_chunks
+from converter.rounding.rounded_rows import RoundedRows, WeightedError, row_chunks
 from converter.statistics import Statistics
-from converter.tensor_types import eoq_type
-from converter.weights import Bytes, Floats, WeightReader
+from converter.statistics.factor import rotation_matrix
 from eoq_formats import kernels
 from eoq_formats.codebooks import codebook
 from eoq_formats.types import WeightType
+from gguf_files.tensor_types import eoq_type
+from gguf_files.weights import Bytes, Floats, WeightReader
 
 FIRST_SCALES = (0.96, 0.9333, 0.9867, 0.9067, 1.0133, 0.88, 1.04, 0.8533, 1.0667, 0.8267, 1.0933, 0.8, 1.12)
 """Scales tried for a block, relative to the one that gives its RMS; the likely ones first, since they save the rest."""
@@ -51,7 +58,7 @@ class ErrorFeedback:
         self._nearest = nearest
         self._options = options
         self._device = torch.device(options.device)
-        self._hessian: tuple[tuple[str, int, int], Hessian | None] | None = None
+        self._hessian: tuple[tuple[str, int, int], Hessian | None, bool] | None = None
         self._trial: tuple[NDArray[np.float32], int, Hessian | None] | None = None
 
     def round(self, plan: TensorPlan, weights: WeightReader) -> Iterator[RoundedRows]:
@@ -62,10 +69,9 @@ class ErrorFeedback:
                 yield replace(part, notes=missing)
             return
         matrices = len(self._statistics.counts(plan.tensor.name))
-        short = set(self._statistics.experts_short_of_tokens(plan.tensor.name)) if matrices > 1 else set()
         for expert in range(matrices):
-            hessian = self._get_hessian(plan.tensor.name, expert, eoq, short)
-            notes = (f"expert {expert} saw too few tokens: uses the moments of all experts",) * (expert in short)
+            hessian, is_pooled = self._get_hessian(plan.tensor.name, expert, eoq)
+            notes = (f"expert {expert} saw too few tokens: uses the moments of all experts",) * is_pooled
             height = plan.tensor.rows // matrices
             for start, stop in row_chunks(plan.tensor, self._options.chunk_weights, height):
                 start, stop = start + expert * height, stop + expert * height
@@ -88,29 +94,29 @@ class ErrorFeedback:
         hessian = self._trial[2]
         if hessian is None:
             return kernels.dequantize(kernels.quantize(rows, t).data, t)
-        rotation = torch.from_numpy(rotation_matrix(t.width)).to(self._device)
+        rotation = rotation_matrix(t.width).to(self._device)
         state = FeedbackState(_rotated(rows, hessian.order, rotation), t, hessian)
         state.first_pass()
         return kernels.dequantize(state.packed(), t)
 
-    def _get_hessian(self, name: str, expert: int, eoq: WeightType, short: set[int]) -> Hessian | None:
-        """Tensors with the same input come one after the other, so the last Hessian is worth keeping."""
+    def _get_hessian(self, name: str, expert: int, eoq: WeightType) -> tuple[Hessian | None, bool]:
+        """The Hessian of a matrix, and whether its moments are pooled over all experts.
+
+        Tensors with the same input come one after the other, so the last one is worth keeping.
+        """
         key = self._statistics.input_key(name), expert, eoq.width
         if self._hessian is None or self._hessian[0] != key:
             self._hessian = None  # frees its memory first
-            if expert in short:
-                moments = self._statistics.pooled_moments(name, expert)
-            else:
-                full = self._statistics.moments(name, expert)
-                moments = self._statistics.diagonal(name)[expert].astype(np.float32) if full is None else full
-            on_device = torch.from_numpy(moments).to(self._device)
-            self._hessian = key, damped_hessian(on_device, eoq.width, self._options.damping)
-        return self._hessian[1]
+            moments = self._statistics.for_rounding(name, expert)
+            on_device = torch.from_numpy(moments.values).to(self._device)
+            hessian = damped_hessian(on_device, eoq.width, self._options.damping)
+            self._hessian = key, hessian, moments.is_pooled
+        return self._hessian[1:]
 
     def _round_rows(
         self, rows: Floats, t: WeightType, hessian: Hessian, to_nearest: RoundedRows, notes: tuple[str, ...]
     ) -> RoundedRows:
-        rotation = torch.from_numpy(rotation_matrix(t.width)).to(self._device)
+        rotation = rotation_matrix(t.width).to(self._device)
         weights = _rotated(rows, hessian.order, rotation)
         nearest = _rotated(kernels.dequantize(to_nearest.data, t), hessian.order, rotation)
         nearest_costs = hessian.costs(weights - nearest)

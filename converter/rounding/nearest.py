@@ -6,12 +6,13 @@ import numpy as np
 from gguf.quants import dequantize, quantize
 
 from converter.plan import TensorPlan
-from converter.rounding.rows import RoundedRows, check_finite, non_finite, row_chunks, too_large
-from converter.tensor_types import eoq_type, row_bytes, type_name
-from converter.tensors import TensorInfo
-from converter.weights import Floats, RowWorkers, WeightReader
+from converter.rounding.rounded_rows import RoundedRows, row_chunks, too_large
 from eoq_formats import kernels
 from eoq_formats.types import WeightType
+from gguf_files.finite import check_finite, non_finite
+from gguf_files.tensor_types import eoq_type, row_bytes, type_name
+from gguf_files.tensors import TensorInfo
+from gguf_files.weights import Floats, RowWorkers, WeightReader
 
 
 class RoundToNearest:

@@ -5,11 +5,11 @@ import hashlib
 import numpy as np
 
 from converter.errors import StatisticsError
-from converter.source import Source
 from converter.statistics.statistics import Statistics
-from converter.tensor_types import INTEGER_TYPES, can_dequantize, eoq_type
-from converter.tensors import TensorInfo
-from converter.weights import RowWorkers, SourceWeights
+from gguf_files.source import Source
+from gguf_files.tensor_types import INTEGER_TYPES, can_dequantize, eoq_type
+from gguf_files.tensors import TensorInfo
+from gguf_files.weights import RowWorkers, SourceWeights
 
 _SAMPLED_ROWS = 3
 
@@ -58,9 +58,8 @@ def _check_shape(statistics: Statistics, tensor: TensorInfo) -> None:
             f"and the model's are of {tensor.row_length}"
         )
     experts = len(statistics.counts(tensor.name))
-    matrices = tensor.shape[2] if len(tensor.shape) > 2 else 1
-    if experts not in (1, matrices):
+    if experts not in (1, tensor.matrices):
         raise StatisticsError(
             f"{statistics.path} is of another model: it has statistics for {experts} experts of tensor {tensor.name}, "
-            f"and the model has {matrices}"
+            f"and the model has {tensor.matrices}"
         )

@@ -7,9 +7,9 @@ from gguf import GGMLQuantizationType
 from numpy.typing import NDArray
 
 from converter.errors import StatisticsError
-from converter.gguf_header import TensorEntry
-from converter.mapped_gguf import MappedGguf
 from converter.statistics.statistics import Statistics
+from gguf_files.header import TensorEntry
+from gguf_files.mapped import MappedGguf
 
 FILE_TYPE = "imatrix"
 """Value of general.type."""

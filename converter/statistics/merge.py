@@ -11,7 +11,7 @@ from converter.errors import StatisticsError
 from converter.statistics.moments_file import InputLayout, MomentsFile, StatisticsWriter
 from converter.statistics.open import open_statistics
 from converter.statistics.triangle import Floats
-from converter.write import resolve_target
+from output_files.target import resolve_target
 
 _PIECE = 1 << 20
 

@@ -12,12 +12,13 @@ from gguf import GGMLQuantizationType, GGUFValueType
 from numpy.typing import NDArray
 
 from converter.errors import StatisticsError
-from converter.gguf_header import TensorEntry, pack_entry
-from converter.mapped_gguf import MappedGguf
 from converter.statistics.statistics import Statistics
 from converter.statistics.triangle import Floats, packed_length, unpack
-from converter.tensors import TensorInfo
-from converter.write import GgufOutput, check_space
+from gguf_files.header import TensorEntry, pack_entry
+from gguf_files.mapped import MappedGguf
+from gguf_files.output import GgufOutput
+from gguf_files.tensors import TensorInfo
+from output_files.target import check_space
 
 FILE_TYPE = "eoq-statistics"
 """Value of general.type."""

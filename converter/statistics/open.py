@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from converter.errors import SourceError, StatisticsError
-from converter.mapped_gguf import MappedGguf
+from converter.errors import StatisticsError
 from converter.statistics import imatrix, moments_file
 from converter.statistics.imatrix import Imatrix
 from converter.statistics.moments_file import MomentsFile
 from converter.statistics.statistics import Statistics
+from gguf_files.errors import SourceError
+from gguf_files.mapped import MappedGguf
 
 
 def open_statistics(path: Path) -> Statistics:

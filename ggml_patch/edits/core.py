@@ -1,7 +1,8 @@
 """ggml itself: enums, type traits, quantising, validation, reading GGUF."""
 
+from eoq_formats.types import Q8_EOQ, Q8_EOQ_64
 from ggml_patch.edit import Edit
-from ggml_patch.edits.weight_types import Q8_EOQ_64_ID, Q8_EOQ_ID, TYPE_COUNT, each
+from ggml_patch.edits.weight_types import TYPE_COUNT, each
 from ggml_patch.sources import sources_in
 
 
@@ -18,8 +19,8 @@ _HEADER = [
         lines=f"""
         // EOQ: rotated blocks of Lloyd-Max codes; the ids are far from those of others on purpose
 {each("        GGML_TYPE_{T:<7} = {id},")}
-        GGML_TYPE_Q8_EOQ    = {Q8_EOQ_ID}, // activations only
-        GGML_TYPE_Q8_EOQ_64 = {Q8_EOQ_64_ID}, // activations only
+        GGML_TYPE_Q8_EOQ    = {Q8_EOQ.id}, // activations only
+        GGML_TYPE_Q8_EOQ_64 = {Q8_EOQ_64.id}, // activations only
         GGML_TYPE_COUNT   = {TYPE_COUNT},
 """,
     ),

@@ -1,7 +1,8 @@
 """The tree's own gguf Python package: its tools can read and list EOQ files."""
 
+from eoq_formats.types import Q8_EOQ, Q8_EOQ_64
 from ggml_patch.edit import Edit
-from ggml_patch.edits.weight_types import Q8_EOQ_64_ID, Q8_EOQ_ID, each
+from ggml_patch.edits.weight_types import each
 
 _CONSTANTS = "gguf-py/gguf/constants.py"
 
@@ -12,8 +13,8 @@ EDITS = [
         within=r"^class GGMLQuantizationType\(",
         lines=f"""
 {each("    {T:<7} = {id}")}
-    Q8_EOQ  = {Q8_EOQ_ID}
-    Q8_EOQ_64 = {Q8_EOQ_64_ID}
+    Q8_EOQ  = {Q8_EOQ.id}
+    Q8_EOQ_64 = {Q8_EOQ_64.id}
 """,
     ),
     Edit(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from material import models, texts
 from tests.e2e.command import convert, run
-from tests.material import models, texts
 
 Convert = Callable[[str], Path]
 

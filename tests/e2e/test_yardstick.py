@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from material import models
 from tests.e2e.command import CONVERT, run
-from tests.material import models
 
 PEAK_BYTES = 1.5 * 2**30
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from converter import ConversionOptions, convert
 from eoq_formats.gguf_registration import register
 from tests.e2e.command import CONVERT, run
-from tests.material.tiny_models import CONFIGS, write_model
+from tests.samples.tiny_models import CONFIGS, write_model
 
 register()
 

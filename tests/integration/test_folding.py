@@ -8,16 +8,16 @@ import pytest
 from numpy.typing import NDArray
 
 from converter import ConversionOptions, convert
-from converter.fold_groups import FoldGroup, fold_groups
-from converter.fold_rules import ARCHITECTURES
-from converter.folding import Fold, Folded
-from converter.source import Source, open_gguf
-from converter.weights import RowWorkers, SourceWeights
-from converter.write import GgufOutput
+from converter.scaling.fold_groups import FoldGroup, fold_groups
+from converter.scaling.fold_rules import ARCHITECTURES
+from converter.scaling.folding import Fold, Folded
+from gguf_files.output import GgufOutput
+from gguf_files.source import Source, open_gguf
+from gguf_files.weights import RowWorkers, SourceWeights
+from material import models
 from tests.e2e.command import run
-from tests.material import models
-from tests.material.tiny_ggufs import LAYOUTS, write_gguf_model
-from tests.material.tiny_models import write_model
+from tests.samples.tiny_ggufs import LAYOUTS, write_gguf_model
+from tests.samples.tiny_models import write_model
 
 PROMPT = "number 12 answers 144 questions about the model"
 TOLERANCE = 1e-4

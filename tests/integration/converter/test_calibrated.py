@@ -14,8 +14,8 @@ from converter import CalibrationOptions, ConversionOptions, ConversionReport, c
 from converter.errors import CalibrationError, StatisticsError
 from eoq_formats.gguf_registration import register
 from tests.integration.converter.command_line import assert_refused, run_calibrated
-from tests.material.tiny_models import write_model
-from tests.unit.converter.gguf_samples import tiny_model, write_gguf
+from tests.samples.gguf_samples import tiny_model, write_gguf
+from tests.samples.tiny_models import write_model
 
 register()
 pytestmark = pytest.mark.llama_cpp

@@ -16,17 +16,18 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from converter.calibrate import CalibrationOptions, calibrate, stages
+from converter.calibrate import calibrate, stages
 from converter.calibrate.load import LoadedModel, load_model
 from converter.calibrate.sequences import make_sequences
 from converter.errors import CalibrationError, StatisticsError
-from converter.source import open_gguf
+from converter.options import CalibrationOptions
 from converter.statistics import Statistics, check_statistics, open_statistics
+from gguf_files.source import open_gguf
+from material import models
 from tests.e2e.command import run
-from tests.integration.converter.tiny_sources import matrices, write_folder_and_gguf, write_text
-from tests.material import models
-from tests.material.tiny_ggufs import write_gguf_model
-from tests.material.tiny_models import CONFIGS
+from tests.samples.tiny_ggufs import write_gguf_model
+from tests.samples.tiny_models import CONFIGS
+from tests.samples.tiny_sources import matrices, write_folder_and_gguf, write_text
 
 Folders = Callable[[str], tuple[Path, Path]]
 
@@ -248,9 +249,9 @@ def test_experts_that_no_token_reached_have_empty_statistics(
 
 @pytest.mark.download
 def test_bert_like_encoders(folder: Path, llama_source: Path) -> None:
-    from converter.hf_convert import convert_to_gguf
-    from converter.hf_folder import read_hf_folder
-    from converter.progress import Progress
+    from converter.ingest.hf_convert import convert_to_gguf
+    from converter.ingest.hf_folder import read_hf_folder
+    from terminal.progress import Progress
 
     model, gguf_file = models.minilm(), folder / "minilm.gguf"
     convert_to_gguf(read_hf_folder(model, allow_requantize=False), gguf_file, llama_source, 2, Progress())
@@ -310,7 +311,7 @@ def test_statistics_of_another_model_are_refused(tiny: Folders, folder: Path) ->
 
 def test_a_folder_of_another_model_is_noticed(tiny: Folders, folder: Path) -> None:
     """The same architecture and shapes, other weights."""
-    from tests.material.tiny_models import write_model
+    from tests.samples.tiny_models import write_model
 
     write_model("llama", folder / "other", seed=1)
     with pytest.raises(CalibrationError, match="none of the tensors to quantise is known to transformers"):

@@ -10,7 +10,7 @@ from gguf import GGMLQuantizationType as T
 
 from eoq_formats.gguf_registration import register
 from tests.integration.converter.command_line import assert_refused, run_and_signal, run_tool
-from tests.unit.converter.gguf_samples import as_type, random_weights, tiny_model, write_gguf
+from tests.samples.gguf_samples import as_type, random_weights, tiny_model, write_gguf
 
 register()
 

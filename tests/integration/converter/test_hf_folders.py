@@ -15,7 +15,7 @@ from eoq_formats import kernels
 from eoq_formats.gguf_registration import register
 from eoq_formats.types import weight_type
 from tests.integration.converter.command_line import assert_refused, run_and_signal, run_tool
-from tests.integration.converter.tiny_hf_model import write_tiny_llama
+from tests.samples.tiny_hf_model import write_tiny_llama
 
 register()
 

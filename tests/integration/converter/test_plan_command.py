@@ -11,8 +11,8 @@ from gguf import GGUFWriter
 from eoq_formats.gguf_registration import register
 from tests.e2e.command import ROOT, run
 from tests.integration.converter.command_line import assert_refused, run_tool
-from tests.integration.converter.tiny_sources import write_folder_and_gguf, write_text
-from tests.unit.converter.gguf_samples import random_weights, write_gguf
+from tests.samples.gguf_samples import random_weights, write_gguf
+from tests.samples.tiny_sources import write_folder_and_gguf, write_text
 
 register()
 

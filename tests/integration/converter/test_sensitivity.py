@@ -12,10 +12,10 @@ from converter.calibrate.load import LoadedModel, load_model
 from converter.calibrate.modules import MatchedModule, match_modules
 from converter.calibrate.sensitivity import Watch, measure_sensitivity
 from converter.calibrate.sequences import make_sequences
-from converter.calibration_options import CalibrationOptions
-from converter.source import open_gguf
-from converter.tensors import TensorInfo
-from tests.integration.converter.tiny_sources import matrices, write_folder_and_gguf, write_text
+from converter.options import CalibrationOptions
+from gguf_files.source import open_gguf
+from gguf_files.tensors import TensorInfo
+from tests.samples.tiny_sources import matrices, write_folder_and_gguf, write_text
 
 
 def divergence(loaded: LoadedModel, tokens: torch.Tensor, base: torch.Tensor) -> float:

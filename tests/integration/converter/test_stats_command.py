@@ -7,7 +7,7 @@ import pytest
 
 from converter.statistics import open_statistics
 from tests.e2e.command import ROOT, run
-from tests.integration.converter.tiny_sources import write_folder_and_gguf, write_text
+from tests.samples.tiny_sources import write_folder_and_gguf, write_text
 
 STATS = (sys.executable, ROOT / "tools" / "stats_eoq.py")
 

@@ -10,14 +10,16 @@ from gguf import GGMLQuantizationType as T
 from gguf import GGUFValueType, GGUFWriter
 
 from converter import ConversionOptions, Progress, TensorRecord, convert
-from converter.errors import OptionError, QuantizedSourceError, SourceError, TargetError
-from converter.gguf_header import parse_header
+from converter.errors import OptionError
 from eoq_formats import codebooks, kernels
 from eoq_formats.errors import NonFiniteWeightError
 from eoq_formats.types import weight_type
-from tests.unit.converter.gguf_samples import as_type, random_weights, tiny_model, write_gguf
-from tests.unit.converter.test_gguf_header import every_kind_of_value
-from tests.unit.converter.test_source import write_splits
+from gguf_files.errors import QuantizedSourceError, SourceError
+from gguf_files.header import parse_header
+from output_files.errors import TargetError
+from tests.samples.gguf_samples import as_type, random_weights, tiny_model, write_gguf
+from tests.unit.gguf_files.test_header import every_kind_of_value
+from tests.unit.gguf_files.test_source import write_splits
 
 
 @pytest.fixture

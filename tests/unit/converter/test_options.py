@@ -6,7 +6,7 @@ import pytest
 
 from converter.errors import OptionError
 from converter.options import ConversionOptions, parse_override
-from converter.tensor_types import ORDINARY_TYPES, parse_type
+from converter.type_choice import ORDINARY_TYPES, parse_type
 from eoq_formats.errors import UnknownTypeError
 
 

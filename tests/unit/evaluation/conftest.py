@@ -9,7 +9,7 @@ from gguf import GGMLQuantizationType, GGUFWriter
 
 from eoq_formats.gguf_registration import register
 from evaluation import EvaluationOptions
-from tests.unit.converter.gguf_samples import as_type, tiny_model, write_gguf
+from tests.samples.gguf_samples import as_type, tiny_model, write_gguf
 from tests.unit.evaluation import fake_perplexity
 
 register()

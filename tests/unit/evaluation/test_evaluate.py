@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from converter.errors import SourceError
 from evaluation import EvaluationError, EvaluationOptions, EvaluationProgress, Measurement, evaluate
 from evaluation.base_logits import logits_bytes
 from evaluation.model_file import _bits_per_weight
+from gguf_files.errors import SourceError
 from tests.unit.evaluation.conftest import MakeModel
 from tests.unit.evaluation.fake_perplexity import CHUNKS, KLD, VOCABULARY
 

@@ -10,9 +10,9 @@ import pytest
 from eoq_formats.types import ACTIVATION_TYPES, WEIGHT_TYPES
 from ggml_patch.apply import Patch, State, apply, check, original_changes, revert
 from ggml_patch.edits.weight_types import Q8_EOQ_64_ID, Q8_EOQ_ID, TYPE_COUNT, each
-from ggml_patch.fetch import cache_folder, download_sdist
 from ggml_patch.unified import unified_patch
 from ggml_patch.versions import OLDER, PINNED, LlamaCppVersion
+from llama_programs.fetch import cache_folder, download_sdist
 from tests.unit.ggml_patch.conftest import snapshot
 
 NO_KERNELS_OF_THEIR_OWN = {"ggml-blas", "ggml-cpu"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.material.shuffle import Shape, shuffled
+from material.shuffle import Shape, shuffled
 
 SHAPE = Shape(residual=12, hidden=20, heads=6, kv_heads=2, value_length=4)
 

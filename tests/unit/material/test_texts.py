@@ -2,8 +2,8 @@
 
 import pytest
 
-from ggml_patch.fetch import sha256_of
-from tests.material.texts import (
+from llama_programs.fetch import sha256_of
+from material.texts import (
     BUNDLED,
     CODE_FILES,
     CODE_SHA256,

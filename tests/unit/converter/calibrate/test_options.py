@@ -2,8 +2,8 @@
 
 import pytest
 
-from converter.calibration_options import CalibrationOptions
 from converter.errors import OptionError
+from converter.options import CalibrationOptions
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from converter.calibrate.inputs import ModelInput
 from converter.calibrate.modules import MatchedModule
 from converter.calibrate.passes import split_into_passes
 from converter.statistics.moments_file import InputLayout
-from converter.tensors import TensorInfo
+from gguf_files.tensors import TensorInfo
 
 
 def model_input(key: str, n: int, experts: int = 1) -> ModelInput:

@@ -8,8 +8,8 @@ import torch
 
 from converter.calibrate.load import LoadedModel
 from converter.calibrate.sequences import calibration_text, make_sequences
-from converter.calibration_options import CalibrationOptions
 from converter.errors import CalibrationError
+from converter.options import CalibrationOptions
 
 LETTERS = "".join(chr(0x4E00 + i) for i in range(5000))
 

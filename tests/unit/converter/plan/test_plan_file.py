@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from converter.errors import OptionError
 from converter.options import ConversionOptions
 from converter.plan import FixedPlanner, Proposal, Proposals, Rule, as_plan_file, read_plan_file
-from converter.plan.presets import LADDER, PRESETS, propose_preset, step_from
-from converter.tensor_types import parse_type, type_name
-from converter.tensors import TensorInfo
+from converter.plan.planners.presets import LADDER, PRESETS, propose_preset, step_from
+from converter.type_choice import parse_type
 from eoq_formats.types import weight_type
+from gguf_files.tensor_types import type_name
+from gguf_files.tensors import TensorInfo
 
 NAMES = [
     "token_embd.weight",

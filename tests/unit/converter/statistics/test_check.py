@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from converter.errors import StatisticsError
-from converter.source import open_gguf
 from converter.statistics import check_statistics, fingerprint, open_statistics
-from tests.unit.converter.gguf_samples import random_weights, tiny_model, write_gguf
-from tests.unit.converter.statistics.moments_samples import Q, model, write_statistics
+from gguf_files.source import open_gguf
+from tests.samples.gguf_samples import random_weights, tiny_model, write_gguf
+from tests.samples.moments_samples import Q, model, write_statistics
 from tests.unit.converter.statistics.test_imatrix import sums, write_imatrix
 
 

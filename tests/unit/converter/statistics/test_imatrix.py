@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from converter.errors import StatisticsError
 from converter.statistics import check_statistics, open_statistics
-from tests.unit.converter.statistics.moments_samples import DOWN, K, Q, model
+from tests.samples.moments_samples import DOWN, K, Q, model
 
 
 def write_imatrix(path: Path, tensors: Mapping[str, NDArray[np.float32]]) -> Path:

@@ -7,7 +7,7 @@ import pytest
 
 from converter.errors import StatisticsError
 from converter.statistics import merge_statistics
-from tests.unit.converter.statistics.moments_samples import DOWN, K, inputs, model, write_statistics
+from tests.samples.moments_samples import DOWN, K, inputs, model, write_statistics
 from tests.unit.converter.statistics.test_imatrix import sample, write_imatrix
 
 

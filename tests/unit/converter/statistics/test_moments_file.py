@@ -10,7 +10,7 @@ from converter.errors import StatisticsError
 from converter.statistics import open_statistics
 from converter.statistics.moments_file import InputLayout, StatisticsHead, StatisticsWriter
 from converter.statistics.triangle import pack
-from tests.unit.converter.statistics.moments_samples import DOWN, EXPERTS, K, Q, inputs, model, write_statistics
+from tests.samples.moments_samples import DOWN, EXPERTS, K, Q, inputs, model, write_statistics
 
 
 def test_what_goes_in_comes_out(folder: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from converter.statistics import ShrunkStatistics
-from tests.unit.converter.memory_model import MemoryStatistics
+from tests.samples.memory_model import MemoryStatistics
 
 RNG = np.random.default_rng(20)
 INPUTS = {"up": RNG.normal(size=(30, 8)), "experts": [RNG.normal(size=(40, 4)), RNG.normal(size=(20, 4))]}

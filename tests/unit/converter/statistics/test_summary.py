@@ -7,7 +7,7 @@ import pytest
 
 from converter.errors import StatisticsError
 from converter.statistics import comparison_lines, difference, open_statistics, summarise, table_lines
-from tests.unit.converter.statistics.moments_samples import DOWN, Q, model, write_statistics
+from tests.samples.moments_samples import DOWN, Q, model, write_statistics
 from tests.unit.converter.statistics.test_imatrix import sample, sums, write_imatrix
 
 

@@ -1,0 +1,114 @@
+"""The files that the ablation compares: EOQ types by every method, and llama.cpp's own types with an imatrix."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.tool_command import tool_command
+from llama_programs.run import timed_run
+
+METHODS = {
+    "plain": ("--rtn",),
+    "awq": ("--rounding", "nearest", "--awq", "on"),
+    "feedback": ("--rounding", "feedback", "--awq", "off"),
+    "both": ("--rounding", "feedback", "--awq", "on"),
+}
+"""Options of tools/convert_eoq.py, the statistics aside."""
+
+BITS = (2, 3, 4, 5, 6)
+PEERS = ("IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS", "Q4_K_S", "Q5_K_S")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One file: an EOQ type and a method, or a type of llama.cpp."""
+
+    type: str
+    method: str | None = None
+    """One of METHODS; None for llama.cpp's types."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.type}-{self.method}" if self.method else self.type
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether it is an EOQ type made with statistics."""
+        return self.method not in (None, "plain")
+
+
+VARIANTS = (*(Variant(f"EOQ{b}", m) for b in BITS for m in METHODS), *(Variant(t) for t in PEERS))
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Makes files in a folder, each once. Embeddings and output stay F16 in all of them."""
+
+    source: Path
+    """The F16 GGUF."""
+    calibration: Path
+    """The text that statistics and importance matrix are both taken from, whole."""
+    folder: Path
+    programs: Path
+    threads: int
+    shrinkage: float
+    """Of the moments, for calibrated EOQ files."""
+
+    def label(self, variant: Variant) -> str:
+        """The variant's name, and what else its bytes depend on."""
+        return f"{variant.name}-s{self.shrinkage:g}" if variant.is_calibrated else variant.name
+
+    def model(self, variant: Variant) -> Path:
+        """Where the file of a variant lies, made or not."""
+        return self.folder / f"{self.label(variant)}.gguf"
+
+    def make(self, variant: Variant) -> tuple[Path, float | None, int | None]:
+        """The file, the seconds that it took and the peak memory in bytes; None for both if it was there already.
+
+        Raises ProgramFailed.
+        """
+        target = self.model(variant)
+        if target.exists():
+            return target, None, None
+        seconds, peak = self._quantize(variant, target) if variant.method is None else self._convert(variant, target)
+        return target, seconds, peak
+
+    def _quantize(self, variant: Variant, target: Path) -> tuple[float, int]:
+        # llama-quantize writes under the name that it is given from the start
+        partial = target.with_suffix(".part.gguf")
+        types = ("--token-embedding-type", "f16", "--output-tensor-type", "f16")
+        command = [str(self.programs / "llama-quantize"), "--imatrix", str(self.imatrix()), *types]
+        taken = timed_run([*command, str(self.source), str(partial), variant.type, str(self.threads)])
+        partial.replace(target)
+        return taken
+
+    def _convert(self, variant: Variant, target: Path) -> tuple[float, int]:
+        method = str(variant.method)
+        statistics: tuple[str, ...] = ()
+        if variant.is_calibrated:
+            statistics = ("--stats", str(self.statistics()), "--shrinkage", f"{self.shrinkage:g}")
+        types = ("--type", variant.type.lower(), "--output-type", "f16", "--token-embd-type", "f16")
+        command = [*tool_command("convert_eoq.py", self.source, target), *types, *METHODS[method], *statistics]
+        return timed_run([*command, "--threads", str(self.threads), "--quiet"])
+
+    def imatrix(self) -> Path:
+        """llama.cpp's importance matrix of the calibration text."""
+        target = self.folder / "imatrix.gguf"
+        if not target.exists():
+            partial = target.with_suffix(".part.gguf")
+            program = [str(self.programs / "llama-imatrix"), "-m", str(self.source), "-f", str(self.calibration)]
+            timed_run([*program, "-o", str(partial), "-c", "512", "-t", str(self.threads), "--no-ppl"])
+            partial.replace(target)
+        return target
+
+    def statistics(self) -> Path:
+        """Second moments of the same text."""
+        target = self.folder / "moments.stats"
+        if not target.exists():
+            collect = tool_command("stats_eoq.py", "collect", self.source, target)
+            text = ["--calib", str(self.calibration), "--calib-tokens", str(ALL_TOKENS)]
+            timed_run([*collect, *text, "--threads", str(self.threads)])
+        return target
+
+
+ALL_TOKENS = 1 << 20
+"""More than any calibration text here has: all of it is used, as llama-imatrix does."""

@@ -1,0 +1,103 @@
+"""A Hugging Face model folder: what can be known of it, and refused, before llama.cpp's converter is started."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from converter.ingest.safetensors_folder import StoredTensor, read_tensor_list
+from gguf_files.errors import QuantizedSourceError, SourceError
+
+_OUTTYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16", "F8_E4M3": "bf16", "F8_E5M2": "bf16"}
+_BYTES = {"f32": 4, "f16": 2, "bf16": 2, "auto": 2}
+_DOMINANT = 0.99
+"""Share of the weights that must be of one type for the others to be rounded to it."""
+
+
+@dataclass(frozen=True)
+class HfFolder:
+    """A model folder that has passed the checks."""
+
+    path: Path
+    outtype: str
+    """What llama.cpp's converter is asked for, so that no precision is lost without need."""
+    tensors: tuple[StoredTensor, ...]
+    """Empty for a model in PyTorch's own format, whose files are not looked into."""
+    stored_bytes: int
+    """Bytes of all files that hold weights."""
+
+    @property
+    def gguf_bytes(self) -> int:
+        """About how large the GGUF gets that llama.cpp's converter makes."""
+        if not self.tensors:
+            return self.stored_bytes
+        return sum(t.weights * (_BYTES[self.outtype] if len(t.shape) > 1 else 4) for t in self.tensors)
+
+    @property
+    def weights(self) -> int:
+        """How many weights there are, or at least are likely to be."""
+        return sum(t.weights for t in self.tensors) or self.stored_bytes // 4
+
+
+def read_hf_folder(path: Path, allow_requantize: bool) -> HfFolder:
+    """Look at a model folder without starting anything heavy. Raises SourceError or QuantizedSourceError."""
+    _check_contents(path)
+    config = _read_config(path / "config.json")
+    if not config.get("architectures") and "ssm_cfg" not in config:
+        raise SourceError(f"{path / 'config.json'} names no architecture (its key architectures is missing or empty)")
+    quantization = config.get("quantization_config")
+    if quantization and not allow_requantize:
+        method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else "unknown"
+        raise QuantizedSourceError(
+            f"the model in {path} is quantised already (quant_method {method}), and quantising it again adds to its "
+            "error; convert the original model, or pass --allow-requantize"
+        )
+    tensors = tuple(read_tensor_list(path))
+    files = list(path.glob("*.safetensors" if tensors else "pytorch_model*.bin"))
+    if not files:
+        raise SourceError(f"the folder {path} has no weights: neither model*.safetensors nor pytorch_model*.bin")
+    outtype = _outtype(tensors) if tensors else _outtype_of_config(config)
+    return HfFolder(path, outtype, tensors, sum(file.stat().st_size for file in files))
+
+
+def _check_contents(path: Path) -> None:
+    try:
+        names = sorted(entry.name for entry in path.iterdir())
+    except OSError as e:
+        raise SourceError(f"the folder {path} cannot be read: {e.strerror}") from None
+    if not names:
+        raise SourceError(f"the folder {path} is empty")
+    if "config.json" not in names:
+        ggufs = [name for name in names if name.endswith(".gguf")]
+        advice = f"; did you mean {path / ggufs[0]}?" if ggufs else ""
+        raise SourceError(f"the folder {path} is no Hugging Face model: it has no config.json{advice}")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_bytes())
+    except OSError as e:
+        raise SourceError(f"{path} cannot be read: {e.strerror}") from None
+    except ValueError as e:
+        raise SourceError(f"{path} is not JSON: {e}") from None
+    if not isinstance(config, dict):
+        raise SourceError(f"{path} is not a JSON object")
+    return config
+
+
+def _outtype(tensors: tuple[StoredTensor, ...]) -> str:
+    """The type of nearly all matrices; f32 where no 16-bit type holds them all; the converter's guess if packed."""
+    counts: Counter[str] = Counter()
+    for t in tensors:
+        if len(t.shape) > 1:
+            counts[_OUTTYPES.get(t.dtype, "auto")] += t.weights
+    if not counts or counts["auto"] > (1 - _DOMINANT) * counts.total():
+        return "auto"
+    outtype, count = counts.most_common(1)[0]
+    return outtype if count >= _DOMINANT * counts.total() else "f32"
+
+
+def _outtype_of_config(config: dict[str, Any]) -> str:
+    dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
+    return {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}.get(str(dtype), "auto")

@@ -1,0 +1,75 @@
+"""From what the user names to an open model: a GGUF file, or a Hugging Face folder made into one."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from converter.errors import OptionError
+from converter.ingest.hf_convert import convert_to_gguf
+from converter.ingest.hf_folder import HfFolder, read_hf_folder
+from converter.options import SourceAccess
+from gguf_files.errors import SourceError
+from gguf_files.source import Source, open_gguf
+from llama_programs.find import find_llama_dir
+from output_files.target import check_not_input, check_space, check_writable
+from terminal.progress import Progress
+
+
+@contextmanager
+def open_model(
+    model_path: Path,
+    target: Path,
+    access: SourceAccess,
+    threads: int,
+    progress: Progress,
+    least_output_bits: float = 0.0,
+) -> Iterator[Source]:
+    """Open the model at `model_path`, to write `target` from it. Raises SourceError, TargetError or OptionError.
+
+    A Hugging Face folder becomes an intermediate GGUF, which lives as long as the context and lies beside `target`
+    unless `access` names a work folder. `least_output_bits` is what the output takes for each weight at the very least:
+    room for it is asked for as well.
+    """
+    if not model_path.exists():
+        raise SourceError(f"{model_path} does not exist; give a Hugging Face model folder or a GGUF file")
+    if model_path.is_dir():
+        with _open_hf_folder(model_path, target, access, threads, progress, least_output_bits) as source:
+            yield source
+        return
+    if model_path.suffix in (".safetensors", ".bin", ".json"):
+        raise SourceError(
+            f"{model_path} is a part of a Hugging Face model; give its folder, {model_path.resolve().parent}"
+        )
+    source = open_gguf(model_path)
+    check_not_input(target, source.paths)
+    yield source
+
+
+@contextmanager
+def _open_hf_folder(
+    path: Path, target: Path, access: SourceAccess, threads: int, progress: Progress, least_output_bits: float
+) -> Iterator[Source]:
+    folder = read_hf_folder(path, access.allow_requantize)
+    check_not_input(target, [file for file in path.iterdir() if file.is_file()])
+    llama_dir = find_llama_dir(access.llama_dir)
+    work_dir = access.work_dir or target.parent
+    _check_room(folder, work_dir, target, least_output_bits)
+    with tempfile.TemporaryDirectory(prefix=".eoq-", dir=work_dir) as scratch:
+        gguf = Path(scratch) / "source.gguf"
+        progress.stage("Hugging Face folder to GGUF", folder.gguf_bytes)
+        convert_to_gguf(folder, gguf, llama_dir, threads, progress)
+        yield open_gguf(gguf)
+
+
+def _check_room(folder: HfFolder, work_dir: Path, target: Path, least_output_bits: float) -> None:
+    """Check both disks before the work. Raises OptionError or TargetError."""
+    if not work_dir.is_dir():
+        raise OptionError(f"the work folder {work_dir} does not exist")
+    check_writable(work_dir)
+    output = int(folder.weights * least_output_bits / 8)
+    if work_dir.stat().st_dev == target.parent.stat().st_dev:
+        check_space(work_dir, folder.gguf_bytes + output, "the conversion with its intermediate GGUF")
+    else:
+        check_space(work_dir, folder.gguf_bytes, "the intermediate GGUF")
+        check_space(target.parent, output, f"the output {target.name}")

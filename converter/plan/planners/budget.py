@@ -1,0 +1,52 @@
+"""Types within a budget of bytes, so that the predicted losses add up to the least."""
+
+from collections.abc import Mapping, Sequence
+
+from gguf import GGMLQuantizationType
+
+from converter.errors import OptionError
+from converter.plan.keep_rules import weights_to_plan
+from converter.plan.planners.allocation import Choice, allocate
+from converter.plan.planners.losses import Candidate, TensorLoss, candidates
+from converter.plan.proposals import Proposal, Proposals
+from gguf_files.tensors import TensorInfo
+
+
+def propose_within(
+    budget: int,
+    tensors: Sequence[TensorInfo],
+    architecture: str,
+    losses: Mapping[str, TensorLoss],
+    fixed: Mapping[str, GGMLQuantizationType] | None = None,
+) -> Proposals:
+    """Types for all weights but those in `fixed`, so that all tensors together take at most `budget` bytes.
+
+    A tensor without a loss of its own has the usual one. Raises OptionError where even the smallest types take more.
+    """
+    fixed = fixed or {}
+    planned = [t for t in weights_to_plan(tensors, architecture) if t.name not in fixed]
+    names = {t.name for t in planned}
+    others = [TensorInfo(t.name, t.shape, fixed.get(t.name, t.type)) for t in tensors if t.name not in names]
+    taken = sum(t.nbytes for t in others)
+    options = [candidates(t) for t in planned]
+    choices = [
+        [Choice(c.nbytes, _loss(c, t, losses)) for c in found] for t, found in zip(planned, options, strict=True)
+    ]
+    chosen = allocate(choices, budget - taken)
+    if chosen is None:
+        least = taken + sum(min(c.nbytes for c in found) for found in choices)
+        raise OptionError(
+            f"the budget of {budget / 1e6:,.1f} MB for tensors is too small: in the smallest types they take "
+            f"{least / 1e6:,.1f} MB"
+        )
+    total = sum(found[i].loss for found, i in zip(choices, chosen, strict=True))
+    proposals = {}
+    for t, found, values, i in zip(planned, options, choices, chosen, strict=True):
+        share = values[i].loss / total if total else 0.0
+        why = f"budget: loss {values[i].loss:.3g}, {100 * share:.2f} % of all"
+        proposals[t.name] = Proposal(found[i].choice, why)
+    return Proposals("budget", proposals)
+
+
+def _loss(candidate: Candidate, tensor: TensorInfo, losses: Mapping[str, TensorLoss]) -> float:
+    return 0.0 if candidate.choice is None else losses.get(tensor.name, TensorLoss()).of(candidate.type)

@@ -1,0 +1,149 @@
+"""Planning from end to end: an open model and what a user asks for in, proposals out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from converter.errors import StatisticsError
+from converter.options import TypeOptions
+from converter.plan.blocks import blocks_of
+from converter.plan.keep_rules import weights_to_plan
+from converter.plan.planners import ewq
+from converter.plan.planners.budget import propose_within
+from converter.plan.planners.fastewq.blocks import BlockShape, blocks_of_model
+from converter.plan.planners.losses import TensorLoss, with_sensitivities
+from converter.plan.planners.presets import propose_preset
+from converter.plan.planners.requests import BudgetRequest, EwqRequest, FastEwqRequest, PresetRequest, Request
+from converter.plan.precision_levels import Precisions
+from converter.plan.proposals import Proposal, Proposals
+from converter.plan.resolve import resolve_plan
+from gguf_files.source import Source
+from gguf_files.tensors import TensorInfo
+from terminal.progress import Progress
+
+
+@dataclass(frozen=True)
+class BlockLevels:
+    """How the precision of whole blocks may be changed for a cluster."""
+
+    blocks: tuple[str, ...]
+    """Names, `blk.0`."""
+    precisions: Precisions
+    propose: Callable[[Sequence[str]], Proposals]
+    """Makes proposals from a level for each block."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Proposals, and for EWQ what led to them."""
+
+    proposals: Proposals
+    levels: BlockLevels | None = None
+    """None where the planner knows of no blocks."""
+    blocks: tuple[ewq.Block, ...] = ()
+    decisions: ewq.Decisions | None = None
+
+
+def make_proposals(
+    source: Source, model_path: Path, request: Request, types: TypeOptions, threads: int, progress: Progress
+) -> Planned:
+    """Plan for an open model, which the user named by `model_path`.
+
+    What `types` fix by overrides is part of the proposals. Raises EoqError.
+    """
+    if isinstance(request, BudgetRequest):
+        planned = Planned(_within_budget(source, model_path, request, types, threads, progress))
+    elif isinstance(request, PresetRequest):
+        planned = Planned(propose_preset(request.name, request.base, source.tensors, source.architecture))
+    elif isinstance(request, FastEwqRequest):
+        planned = _by_shape(source, request)
+    else:
+        planned = _by_entropy(source, request, threads, progress)
+    return replace(planned, proposals=with_overrides(planned.proposals, source, types))
+
+
+def with_overrides(proposals: Proposals, source: Source, types: TypeOptions) -> Proposals:
+    """The proposals, with the types that the user fixed."""
+    tensors = dict(proposals.tensors)
+    for t in weights_to_plan(source.tensors, source.architecture):
+        if (override := types.override_of(t.name)) is not None:
+            tensors[t.name] = Proposal(override.type, f"--tensor-type {override.text}")
+    return replace(proposals, tensors=tensors)
+
+
+def _by_entropy(source: Source, request: EwqRequest, threads: int, progress: Progress) -> Planned:
+    ewq.decide([0.0], request.x, request.variant)  # refuses before the work what it would refuse after it
+    blocks = blocks_of(source.tensors, source.architecture)
+    progress.stage("entropies", sum(t.weights for tensors in blocks.values() for t in tensors))
+    measured = ewq.measure(source, request.epsilon, threads, progress.advance)
+    decisions = ewq.decide([block.entropy for block in measured], request.x, request.variant)
+    propose = partial(ewq.propose, measured, decisions, levels=request.levels)
+    names = tuple(block.name for block in measured)
+    levels = BlockLevels(names, ewq.precisions_of(decisions, request.variant), propose)
+    return Planned(propose(decisions.levels), levels, tuple(measured), decisions)
+
+
+def _by_shape(source: Source, request: FastEwqRequest) -> Planned:
+    from converter.plan.planners.fastewq.classifier import fast_precisions, propose_fast
+
+    shapes = blocks_of_model(source)
+    proposals, guessed = propose_by_shape(shapes, request)
+    propose = partial(propose_fast, shapes, table=request.levels)
+    return Planned(proposals, BlockLevels(tuple(s.name for s in shapes), fast_precisions(guessed), propose))
+
+
+def propose_by_shape(blocks: Sequence[BlockShape], request: FastEwqRequest) -> tuple[Proposals, list[str]]:
+    """FastEWQ's proposals and levels for blocks that may be known from a config.json alone. Raises OptionError."""
+    # scikit-learn takes a second to load
+    from converter.plan.planners.fastewq.classifier import FastEwq, propose_fast
+    from converter.plan.planners.fastewq.dataset import DATASET, read_dataset
+
+    classifier = FastEwq(read_dataset(request.dataset or DATASET))
+    levels = classifier.levels(blocks, request.variant, request.four_bit)
+    return propose_fast(blocks, levels, request.levels), levels
+
+
+def _within_budget(
+    source: Source, model_path: Path, request: BudgetRequest, types: TypeOptions, threads: int, progress: Progress
+) -> Proposals:
+    budget = request.budget.for_tensors(source)
+    plan = resolve_plan(source.tensors, source.architecture, types)
+    fixed = {t.tensor.name: t.type for t in plan.tensors if types.override_of(t.tensor.name) is not None}
+    # refuses a budget that is too small before losses are predicted
+    propose_within(budget, source.tensors, source.architecture, {}, fixed)
+    tensors = [t for t in weights_to_plan(source.tensors, source.architecture) if t.name not in fixed]
+    losses = predicted_losses(source, model_path, request, tensors, threads, progress)
+    return propose_within(budget, source.tensors, source.architecture, losses, fixed)
+
+
+def predicted_losses(
+    source: Source,
+    model_path: Path,
+    request: BudgetRequest,
+    tensors: Sequence[TensorInfo],
+    threads: int,
+    progress: Progress,
+) -> dict[str, TensorLoss]:
+    """By statistics, by the model's gradients, by both, or nothing; the size in the request does not matter here."""
+    losses: dict[str, TensorLoss] = {}
+    if request.statistics is not None:
+        # torch takes seconds to load, which a plan without it does not need
+        from converter.plan.planners.predicted_error import measured_losses
+        from converter.statistics import ShrunkStatistics, check_statistics, open_statistics
+        from converter.torch_settings import torch_settings
+
+        if not request.statistics.exists():
+            raise StatisticsError(f"the statistics {request.statistics} do not exist; make them with stats_eoq.py")
+        statistics = open_statistics(request.statistics)
+        check_statistics(statistics, source)
+        progress.stage("predicting errors", sum(t.weights for t in tensors))
+        shrunk = ShrunkStatistics(statistics, request.rounding.shrinkage)
+        with torch_settings(threads):
+            losses = measured_losses(source, tensors, shrunk, request.rounding.damping, threads, progress.advance)
+    if request.sensitivity is not None:
+        from converter.calibrate.sensitivity import measure_sensitivity
+
+        sensitivities = measure_sensitivity(source, model_path, tensors, request.sensitivity, threads, progress)
+        losses = with_sensitivities(losses, tensors, sensitivities)
+    return losses

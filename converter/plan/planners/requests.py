@@ -1,0 +1,92 @@
+"""What a user asks a planner for."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from converter.errors import OptionError
+from converter.options import CalibrationOptions, RoundingOptions
+from converter.plan.memory import compute_bytes, header_bytes, kv_bytes_per_token
+from converter.plan.planners.softmax_entropy import EPSILON
+from converter.plan.precision_levels import LevelTable
+from gguf_files.source import Source
+
+
+@dataclass(frozen=True)
+class EwqRequest:
+    """Types by the entropy of the weights."""
+
+    variant: str = "4bit/8bit"
+    x: float = 1.0
+    """Standard deviations from the mean down to the threshold."""
+    epsilon: float = EPSILON
+    levels: LevelTable = field(default_factory=LevelTable)
+
+
+@dataclass(frozen=True)
+class FastEwqRequest:
+    """Types by that entropy as it is guessed from the shape of the model alone."""
+
+    variant: str = "8bit"
+    four_bit: int = 1
+    """Blocks that get 4 bits in the variant `4bit/8bit`, the last of those that are picked."""
+    levels: LevelTable = field(default_factory=LevelTable)
+    dataset: Path | None = None
+    """To learn from; None for the one that comes with EOQ."""
+
+
+@dataclass(frozen=True)
+class PresetRequest:
+    """Types by kind of layer and depth."""
+
+    name: str = "uniform"
+    base: str = "eoq4"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a model may take: one of the three. Raises OptionError."""
+
+    bits_per_weight: float | None = None
+    """Over all tensors."""
+    file_bytes: int | None = None
+    memory_bytes: int | None = None
+    """For weights, the cache of `context` tokens, and buffers."""
+    context: int = 4096
+
+    def __post_init__(self) -> None:
+        if sum(one is not None for one in (self.bits_per_weight, self.file_bytes, self.memory_bytes)) != 1:
+            raise OptionError(
+                "a budget is one of bits a weight (--target-bpw), the size of the file (--target-size) and memory "
+                "(--fit-memory); give one of them"
+            )
+
+    def for_tensors(self, source: Source) -> int:
+        """Bytes for all tensors, padding aside. Raises OptionError."""
+        if self.bits_per_weight is not None:
+            return int(self.bits_per_weight * sum(t.weights for t in source.tensors) / 8)
+        if self.file_bytes is not None:
+            return self.file_bytes - header_bytes(source)
+        assert self.memory_bytes is not None
+        cache = kv_bytes_per_token(source)
+        if cache is None:
+            raise OptionError(
+                f"the cache of {source.architecture} models is not known here, so memory cannot be counted; "
+                "give the size of the file in place of the memory"
+            )
+        return self.memory_bytes - self.context * cache - compute_bytes(source)
+
+
+@dataclass(frozen=True)
+class BudgetRequest:
+    """The least predicted loss within a budget."""
+
+    budget: Budget
+    statistics: Path | None = None
+    """File of statistics, or an imatrix of llama.cpp, to predict errors with."""
+    sensitivity: CalibrationOptions | None = None
+    """Text and device to measure with what errors do to the logits; None: all tensors count the same."""
+    rounding: RoundingOptions = field(default_factory=RoundingOptions)
+    """How the conversion will round: what errors are predicted for."""
+
+
+Request = EwqRequest | FastEwqRequest | PresetRequest | BudgetRequest

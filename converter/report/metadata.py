@@ -1,0 +1,55 @@
+"""The metadata of the output: what the source says of the model, and how this file was made."""
+
+from collections.abc import Sequence
+
+from gguf import GGML_QUANT_VERSION, GGUFValueType
+
+from converter.plan import Plan
+from eoq_formats.codebooks import codebook
+from gguf_files.header import MetadataEntry, pack_array, pack_entry
+from gguf_files.tensor_types import is_quantized, type_name
+
+FORMAT_VERSION = 1
+"""Version of the byte format (docs/format.md)."""
+TOOL = "eoq converter 0.1.0"
+
+_REPLACED = ("general.file_type", "general.quantization_version")
+_DROPPED = ("split.", "eoq.")
+
+
+def target_metadata(
+    source: Sequence[MetadataEntry], plan: Plan, options: Sequence[str], method: str, statistics: str | None = None
+) -> list[MetadataEntry]:
+    """Entries of the output. Nothing in them depends on time, place or machine.
+
+    `options` are those that decide its bytes, `statistics` says what these were taken from.
+    """
+    kept = [entry for entry in source if entry.key not in _REPLACED and not entry.key.startswith(_DROPPED)]
+    return [
+        *kept,
+        pack_entry("general.quantization_version", GGUFValueType.UINT32, GGML_QUANT_VERSION),
+        pack_entry("general.file_type", GGUFValueType.UINT32, plan.file_type.id),
+        pack_entry("eoq.format_version", GGUFValueType.UINT32, FORMAT_VERSION),
+        *_types(plan),
+        pack_entry("eoq.method", GGUFValueType.STRING, method),
+        pack_entry("eoq.tool", GGUFValueType.STRING, TOOL),
+        pack_array("eoq.options", GGUFValueType.STRING, options),
+        *([pack_entry("eoq.calibration", GGUFValueType.STRING, statistics)] if statistics else []),
+        *_source_types(plan),
+    ]
+
+
+def _types(plan: Plan) -> list[MetadataEntry]:
+    """The EOQ types in use and their codebooks; nothing where no tensor got one."""
+    if not plan.eoq_types:
+        return []
+    names = pack_array("eoq.types", GGUFValueType.STRING, [t.name.lower() for t in plan.eoq_types])
+    bits = sorted({t.bits for t in plan.eoq_types})
+    return [names, *(pack_array(f"eoq.codebook.{b}", GGUFValueType.INT8, codebook(b).levels.tolist()) for b in bits)]
+
+
+def _source_types(plan: Plan) -> list[MetadataEntry]:
+    """The types that the weights had before. A quantised one means that this file was requantised."""
+    changed = [t.tensor.type for t in plan.tensors if not t.is_copy or is_quantized(t.tensor.type)]
+    names = sorted({type_name(t) for t in changed})
+    return [pack_array("eoq.source_types", GGUFValueType.STRING, names)] if names else []

@@ -1,0 +1,130 @@
+"""How a model's weights are rounded: to nearest, or by statistics of their inputs, which are taken here, and scales."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.options import ConversionOptions, RoundingOptions
+from converter.plan import Plan, TensorPlan
+from converter.report.records import FoldRecord, StageClock
+from converter.rounding import RoundedRows, Rounding, RoundToNearest, copy_rows, row_chunks
+from converter.scaling.folding import Fold, Folded, FoldedStatistics
+from converter.statistics import ShrunkStatistics, Statistics
+from gguf_files.source import Source
+from gguf_files.tensor_types import eoq_type
+from gguf_files.tensors import TensorInfo
+from gguf_files.weights import Floats, RowWorkers, SourceWeights, WeightReader
+from terminal.progress import Progress
+
+
+@dataclass(frozen=True)
+class RoundingMethod:
+    """All that stands between the plan and the codes."""
+
+    source: Source
+    weights: WeightReader
+    rounding: Rounding
+    name: str
+    """In the file's metadata."""
+    statistics: str | None = None
+    """What the statistics were taken from; None without any."""
+    folds: tuple[FoldRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+    folded: Folded | None = None
+    """The weights with scales, where there are any."""
+
+    def is_scaled(self, tensor: TensorInfo) -> bool:
+        """Whether AWQ scales are folded into the tensor."""
+        return self.folded is not None and self.folded.touches(tensor.name)
+
+    def rows(self, plan: TensorPlan) -> Iterator[RoundedRows]:
+        """The rows of a tensor as they go into the file. Raises NonFiniteWeightError or ScaleOverflowError."""
+        if not plan.is_copy:
+            return self.rounding.round(plan, self.weights)
+        if self.folded is not None and self.folded.touches(plan.tensor.name):
+            return _scaled_copy(plan.tensor, self.folded)
+        return copy_rows(plan.tensor, self.source)
+
+
+def _scaled_copy(tensor: TensorInfo, folded: Folded) -> Iterator[RoundedRows]:
+    """The rows of a tensor that keeps its type but is scaled, such as a norm."""
+    for start, stop in row_chunks(tensor):
+        yield RoundedRows(folded.stored(tensor, start, stop), 0.0, 0.0, "copy")
+
+
+@contextmanager
+def rounding_method(
+    source: Source,
+    model_path: Path,
+    target: Path,
+    plan: Plan,
+    options: ConversionOptions,
+    workers: RowWorkers,
+    progress: Progress,
+    clock: StageClock,
+) -> Iterator[RoundingMethod]:
+    """Take statistics and search scales, as the options and the plan ask for. Statistics last as long as the context.
+
+    Raises StatisticsError, CalibrationError or TargetError.
+    """
+    weights, nearest = SourceWeights(source, workers), RoundToNearest(workers)
+    if not options.rounding.is_calibrated or not plan.eoq_types:
+        yield RoundingMethod(source, weights, nearest, nearest.method)
+        return
+    # torch and transformers take seconds to load, which rounding to nearest does not need
+    from converter.calibrate.obtain_statistics import obtain_statistics
+    from converter.torch_settings import torch_settings
+
+    with ExitStack() as stack:
+        with clock.stage("calibrating"):
+            measured = stack.enter_context(obtain_statistics(source, model_path, target, options, progress))
+        stack.enter_context(torch_settings(options.threads))
+        statistics = ShrunkStatistics(measured, options.rounding.shrinkage)
+        yield _calibrated(source, statistics, weights, nearest, plan, options.rounding, progress, clock)
+
+
+def _calibrated(
+    source: Source,
+    statistics: Statistics,
+    weights: WeightReader,
+    nearest: RoundToNearest,
+    plan: Plan,
+    options: RoundingOptions,
+    progress: Progress,
+    clock: StageClock,
+) -> RoundingMethod:
+    from converter.rounding.error_feedback import ErrorFeedback, FeedbackOptions
+    from converter.scaling.search import SearchOptions
+    from converter.scaling.stage import fold_record, search_scales
+
+    with_feedback = options.method == "feedback"
+    feedback_options = FeedbackOptions(options.damping, device=options.device)
+    notes = tuple(statistics.warnings())
+    folds: Sequence[Fold] = ()
+    if options.awq:
+        types = {t.tensor.name: eoq for t in plan.tensors if (eoq := eoq_type(t.type)) is not None}
+        trial = ErrorFeedback(statistics, nearest, feedback_options)
+
+        def quantize(tensor: TensorInfo, rows: Floats, moments: Floats) -> Floats:
+            t = types[tensor.name]
+            return trial.trial(rows, t, moments) if with_feedback else nearest.trial(rows, t)
+
+        search_options = SearchOptions(feedback=with_feedback, damping=options.damping, device=options.device)
+        with clock.stage("scaling"):
+            scaling = search_scales(source, plan, statistics, weights, quantize, search_options, progress)
+        folds, notes = scaling.folds, (*notes, *scaling.refusals)
+    folded = Folded(weights, folds)
+    rounding: Rounding = nearest
+    if with_feedback:
+        rounding = ErrorFeedback(FoldedStatistics(statistics, folded), nearest, feedback_options)
+    return RoundingMethod(
+        source,
+        folded,
+        rounding,
+        "+".join(["awq"] * options.awq + [rounding.method]),
+        statistics.description,
+        tuple(fold_record(fold) for fold in folds),
+        notes,
+        folded,
+    )

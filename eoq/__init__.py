@@ -1,0 +1,1 @@
+"""The command line: `eoq convert`, `eoq plan` and so on; tools/ has a script for each."""

@@ -1,0 +1,64 @@
+"""Options that several command lines have in common. Nothing heavy is loaded for --help."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from converter.options import CalibrationOptions, SourceAccess
+
+
+# after each product OpenBLAS's threads wait for the next one busily, on the cores that torch's are at work on by then
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
+
+def add_calibration_options(group: argparse._ActionsContainer) -> None:
+    """Those that `calibration_options` reads, and --device."""
+    add = group.add_argument
+    add("--calib", metavar="FILE", type=Path, help="text to calibrate on (default: a mixture that comes with EOQ)")
+    add("--calib-tokens", type=int, metavar="N", help="most tokens of it (default: 32768)")
+    add("--calib-length", type=int, metavar="N", help="tokens in a sequence (default: 512)")
+    add("--calib-seed", type=int, metavar="N", help="chooses the sequences of a longer text (default: 0)")
+    add("--calib-dtype", choices=("float32", "bfloat16"), help="to run the model's matrices in (default: float32)")
+    add("--calib-memory", type=float, metavar="GIB", help="for sums of moments at a time (default: 4)")
+    add("--all-experts", action="store_true", help="let every expert of a mixture see every token when calibrating")
+    add("--device", metavar="DEVICE", help="PyTorch device to work on: cpu (default), cuda, cuda:1, mps")
+
+
+def calibration_options(arguments: argparse.Namespace) -> "CalibrationOptions":
+    """Raises OptionError."""
+    from converter.options import CalibrationOptions
+
+    return CalibrationOptions(
+        **given(
+            text=arguments.calib,
+            tokens=arguments.calib_tokens,
+            sequence_length=arguments.calib_length,
+            seed=arguments.calib_seed,
+            device=arguments.device,
+            dtype=arguments.calib_dtype,
+            memory_limit=None if arguments.calib_memory is None else int(arguments.calib_memory * 2**30),
+        ),
+        all_experts=arguments.all_experts,
+    )
+
+
+def add_source_options(parser: argparse.ArgumentParser, beside: str) -> None:
+    """Those that `source_access` reads, and --threads; the intermediate GGUF goes `beside` something by default."""
+    add = parser.add_argument
+    add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
+    add("--llama-dir", type=Path, metavar="DIR", help="llama.cpp tree to convert Hugging Face folders with")
+    add("--work-dir", type=Path, metavar="DIR", help=f"where the intermediate GGUF goes (default: beside {beside})")
+
+
+def source_access(arguments: argparse.Namespace, *, allow_requantize: bool = False) -> "SourceAccess":
+    """How the model is opened."""
+    from converter.options import SourceAccess
+
+    return SourceAccess(allow_requantize, arguments.llama_dir, arguments.work_dir)
+
+
+def given(**options: object) -> dict[str, Any]:
+    """The options that were given, so that the others keep the defaults of the library."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,129 @@
+"""Convert a model to a GGUF file with EOQ tensor types."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from eoq.common_options import (
+    add_calibration_options,
+    add_source_options,
+    calibration_options,
+    given,
+    source_access,
+)
+from terminal.tool import run_tool
+
+EXAMPLES = """\
+examples:
+  convert_eoq.py models/SmolLM2-135M smollm2-eoq4.gguf
+  convert_eoq.py model-f16.gguf model-eoq3.gguf --type eoq3 --tensor-type 'ffn_down=eoq4'
+  convert_eoq.py model-f16.gguf model-eoq4.gguf --calib my-text.txt --stats model.stats.gguf
+  convert_eoq.py model-f16.gguf model-eoq4.gguf --imatrix imatrix.gguf
+  convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json --dry-run
+"""
+
+_CONTEXT = 4096
+"""Tokens that memory is counted for where the model does not say how many it was trained on."""
+
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", type=Path, help="Hugging Face model folder, or GGUF file (the first of its splits)")
+    add("output", metavar="OUT.gguf", type=Path, help="file to write; an existing one is replaced when all is done")
+    add("--type", default="eoq4", metavar="TYPE", help="eoq2 … eoq6, or eoq2_64 … eoq6_64 (default: eoq4)")
+    add("--output-type", metavar="TYPE", help="type of output.weight, or of tied token embeddings (default: eoq6)")
+    add("--token-embd-type", metavar="TYPE", help="type of the token embeddings (default: as the other weights)")
+    add(
+        "--tensor-type",
+        metavar="REGEX=TYPE",
+        action="append",
+        default=[],
+        help="type of the weights whose GGUF name the expression is found in; the first match wins; may be repeated",
+    )
+    add("--plan", type=Path, metavar="FILE", help="types by a plan of plan_eoq.py, or your own, in JSON or TOML")
+    add("--dry-run", action="store_true", help="print types, sizes and memory, and write nothing")
+    method = parser.add_argument_group("calibration")
+    how = method.add_argument
+    how("--rtn", action="store_true", help="round to nearest, without calibration: fast, and much worse")
+    how(
+        "--rounding",
+        choices=("feedback", "nearest"),
+        default="feedback",
+        help="feedback: each column makes up for the errors of those before (default); nearest: each weight by itself",
+    )
+    how("--awq", choices=("on", "off"), default="on", help="scale channels before rounding (default: on)")
+    how(
+        "--stats",
+        metavar="FILE",
+        type=Path,
+        help="use these statistics; if there is no such file, calibrate and keep the statistics in it",
+    )
+    how("--imatrix", metavar="FILE", type=Path, help="use llama.cpp's imatrix in place of a calibration; less precise")
+    add_calibration_options(method)
+    how("--damping", type=float, metavar="X", help="of error feedback, relative to the inputs' energy (default: 0.02)")
+    how("--shrinkage", type=float, metavar="X", help="share of the inputs' correlations not to rely on (default: 0.5)")
+    add("--allow-requantize", action="store_true", help="accept a model that is quantised already")
+    add_source_options(parser, beside="the output")
+    add("--table", action="store_true", help="print a table of errors by tensor at the end")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    arguments = parser.parse_args(words)
+    if arguments.stats and arguments.imatrix:
+        parser.error("--stats and --imatrix are two sources of the same statistics; give one")
+    if arguments.rtn and (arguments.stats or arguments.imatrix or arguments.calib):
+        parser.error("--rtn uses no statistics; leave --stats, --imatrix and --calib out")
+    return arguments
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from converter import ConversionOptions, ConversionProgress, RoundingOptions, TypeOptions, convert, dry_run
+    from converter.errors import StatisticsError
+    from converter.plan import read_plan_file
+    from converter.plan.tables import size_lines, tensor_lines
+    from converter.report.display import ConversionDisplay
+    from output_files.target import check_outputs
+
+    if arguments.imatrix and not arguments.imatrix.exists():
+        raise StatisticsError(f"the imatrix {arguments.imatrix} does not exist; make it with llama-imatrix")
+    check_outputs([arguments.output], [arguments.plan])
+    options = ConversionOptions(
+        types=TypeOptions(
+            arguments.type, arguments.output_type, arguments.token_embd_type, tuple(arguments.tensor_type)
+        ),
+        rounding=RoundingOptions(
+            method="nearest" if arguments.rtn else arguments.rounding,
+            awq=arguments.awq == "on" and not arguments.rtn,
+            **given(damping=arguments.damping, shrinkage=arguments.shrinkage, device=arguments.device),
+        ),
+        statistics=arguments.stats or arguments.imatrix,
+        calibration=calibration_options(arguments),
+        source=source_access(arguments, allow_requantize=arguments.allow_requantize),
+        **given(threads=arguments.threads),
+    )
+    proposals = read_plan_file(arguments.plan) if arguments.plan else None
+    if arguments.dry_run:
+        planned = dry_run(arguments.model, arguments.output, options, proposals=proposals)
+        print("\n".join([*tensor_lines(planned), "", *size_lines(planned, planned.trained_context or _CONTEXT)]))
+        return
+    if arguments.quiet:
+        convert(arguments.model, arguments.output, options, ConversionProgress(), proposals)
+        return
+    with ConversionDisplay() as display:
+        report = convert(arguments.model, arguments.output, options, display, proposals)
+    display.summary(report)
+    if arguments.table:
+        display.table(report)
+
+
+def left(arguments: argparse.Namespace) -> str:
+    """What is there after an interruption."""
+    if arguments.stats and arguments.stats.exists():
+        return f"{arguments.output} was not written; the statistics are in {arguments.stats}"
+    return "nothing was written"
+
+
+def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """The command line; returns the exit status."""
+    return run_tool(run, parse_arguments(words, prog), left)

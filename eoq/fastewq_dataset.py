@@ -1,0 +1,59 @@
+"""Add models to the data set that FastEWQ learns from, by running EWQ on them."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from eoq.common_options import add_source_options, source_access
+from terminal.tool import run_tool
+
+EXAMPLES = """\
+examples:
+  build_fastewq_dataset.py blocks.csv model-a-f16.gguf models/model-b
+  plan_eoq.py config.json --planner fastewq --dataset blocks.csv
+"""
+
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("dataset", metavar="BLOCKS.csv", type=Path, help="file to add to; if there is none, EOQ's own is copied first")
+    add("models", metavar="MODEL", type=Path, nargs="+", help="Hugging Face model folder, or GGUF file, not quantised")
+    add("--x", type=float, default=1.0, help="standard deviations from mean to threshold (default: 1)")
+    add_source_options(parser, beside="the data set")
+    return parser.parse_args(words)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from converter.ingest import open_model
+    from converter.options import TypeOptions
+    from converter.plan.planners import EwqRequest, make_proposals
+    from converter.plan.planners.fastewq import DATASET, read_dataset, write_dataset
+    from converter.plan.planners.fastewq.measured import measured_rows
+    from converter.report.display import ConversionDisplay
+    from output_files.target import resolve_target
+    from output_files.whole import whole_or_not
+    from terminal.cores import available_cores
+
+    target = resolve_target(arguments.dataset)
+    dataset = read_dataset(target if target.exists() else DATASET)
+    threads = available_cores() if arguments.threads is None else arguments.threads
+    for path in arguments.models:
+        with (
+            ConversionDisplay() as display,
+            open_model(path, target, source_access(arguments), threads, display) as source,
+        ):
+            made = make_proposals(source, path, EwqRequest(x=arguments.x), TypeOptions(), threads, display)
+            assert made.decisions is not None
+            rows = measured_rows(source, path, made.blocks, made.decisions)
+        dataset = dataset.with_model(rows)
+        print(f"{path}: {len(rows)} blocks, {sum(row.quantized for row in rows)} of them quantised")
+    with whole_or_not(target) as temporary:
+        write_dataset(dataset, temporary)
+
+
+def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """The command line; returns the exit status."""
+    return run_tool(run, parse_arguments(words, prog))

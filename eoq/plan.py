@@ -1,0 +1,191 @@
+"""Plan which tensor of a model gets which type. The plan is a file for convert_eoq.py --plan."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eoq.common_options import add_source_options, given, source_access
+from terminal.tool import run_tool
+
+if TYPE_CHECKING:
+    from converter.plan.planners import Request
+
+EXAMPLES = """\
+examples:
+  plan_eoq.py model-f16.gguf --target-bpw 4.25 --stats model.stats --sensitivity --json plan.json
+  plan_eoq.py model-f16.gguf --fit-memory 6GiB --context 8192 --json plan.json
+  plan_eoq.py model-f16.gguf --planner ewq --json plan.json --plot plan.png
+  plan_eoq.py model-f16.gguf --planner ewq --variant 3bit/4bit --level 4bit=eoq4_64
+  plan_eoq.py model-f16.gguf --planner preset --preset progressive --type eoq4 --json plan.json
+  plan_eoq.py model-f16.gguf --planner ewq --machine localhost=8GiB --machine 192.168.1.20=16GiB,disk=40GiB \
+      --json plan.json
+  convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json
+"""
+
+OPTIONS_OF = {
+    ("budget",): (
+        "--target-bpw",
+        "--target-size",
+        "--fit-memory",
+        "--stats",
+        "--sensitivity",
+        "--calib",
+        "--calib-tokens",
+        "--device",
+    ),
+    ("ewq",): ("--x", "--epsilon"),
+    ("ewq", "fastewq"): ("--variant", "--level"),
+    ("fastewq",): ("--four-bit", "--dataset"),
+    ("preset",): ("--preset", "--type"),
+}
+"""Options that only some planners heed."""
+
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        help="Hugging Face model folder, GGUF file, or for fastewq a config.json",
+    )
+    add(
+        "--planner",
+        choices=("budget", "ewq", "fastewq", "preset"),
+        default="budget",
+        help="budget (default): the least predicted loss for a size; ewq: by the entropy of the weights; fastewq: "
+        "ewq, guessed from the shape of the model; preset: by kind of layer",
+    )
+    add("--json", metavar="PLAN.json", type=Path, help="file to write the plan to")
+    add("--plot", metavar="OUT.png", type=Path, help="picture of bits a weight (and entropies) over depth")
+    add("--table", action="store_true", help="print every tensor")
+    add("--context", type=int, default=4096, metavar="N", help="tokens of context to count memory for (default: 4096)")
+    add(
+        "--tensor-type", metavar="REGEX=TYPE", action="append", default=[], help="types that are fixed; may be repeated"
+    )
+    budget = parser.add_argument_group("budget (one of the first three)")
+    size = budget.add_mutually_exclusive_group()
+    size.add_argument("--target-bpw", type=float, metavar="X", help="bits a weight over all tensors, at most")
+    size.add_argument("--target-size", metavar="SIZE", help="of the file, at most: 700MB, 3.5GiB")
+    size.add_argument("--fit-memory", metavar="SIZE", help="for weights, the cache of --context tokens, and buffers")
+    budget.add_argument("--stats", metavar="FILE", type=Path, help="statistics or imatrix to predict losses with")
+    budget.add_argument(
+        "--sensitivity", action="store_true", help="measure what errors of each tensor do to the logits"
+    )
+    budget.add_argument("--calib", metavar="FILE", type=Path, help="text for it (default: the mixture of EOQ)")
+    budget.add_argument("--calib-tokens", type=int, default=4096, metavar="N", help="of the text (default: 4096)")
+    budget.add_argument("--device", default="cpu", help="PyTorch device for it: cpu (default), cuda, cuda:1, mps")
+    ewq = parser.add_argument_group("ewq and fastewq")
+    ewq.add_argument("--variant", help="8bit (default of fastewq), 4bit/8bit (default of ewq), or 3bit/4bit (ewq)")
+    ewq.add_argument("--x", type=float, default=1.0, help="standard deviations from mean to threshold (default: 1)")
+    ewq.add_argument("--epsilon", type=float, help="inside the logarithm (default: 0.01)")
+    ewq.add_argument(
+        "--level",
+        action="append",
+        default=[],
+        metavar="LEVEL=TYPE",
+        help="type of raw, 8bit, 4bit, … ; may be repeated",
+    )
+    ewq.add_argument(
+        "--four-bit", type=int, default=1, metavar="N", help="fastewq 4bit/8bit: how many get 4 bits (default: 1)"
+    )
+    ewq.add_argument("--dataset", type=Path, metavar="FILE.csv", help="fastewq: blocks to learn from")
+    cluster = parser.add_argument_group("cluster (ewq and fastewq change the blocks' precision to fit; others stay)")
+    cluster.add_argument(
+        "--machine",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]=MEMORY[,disk=SIZE]",
+        help="a machine with what it has for the model, the one that runs the program first; may be repeated",
+    )
+    preset = parser.add_argument_group("preset")
+    preset.add_argument("--preset", default="uniform", help="name; `--preset list` prints them (default: uniform)")
+    preset.add_argument("--type", default="eoq4", metavar="TYPE", help="the base (default: eoq4)")
+    add_source_options(parser, beside="the plan")
+    arguments = parser.parse_args(words)
+    if arguments.context < 1:
+        parser.error("the context must have at least one token")
+    if arguments.four_bit < 0:
+        parser.error("--four-bit must not be negative")
+    if arguments.epsilon is not None and not arguments.epsilon > 0:
+        parser.error("--epsilon must be above 0")
+    for planners, options in OPTIONS_OF.items():
+        for option in options:
+            name = option[2:].replace("-", "_")
+            if arguments.planner not in planners and getattr(arguments, name) != parser.get_default(name):
+                parser.error(f"{option} is not for --planner {arguments.planner} but for {' and '.join(planners)}")
+    for name in ("calib", "calib_tokens", "device"):
+        if not arguments.sensitivity and getattr(arguments, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} is for --sensitivity, which was not asked for")
+    return arguments
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from converter.options import TypeOptions
+    from converter.plan.cluster import parse_machines
+    from converter.plan.planners.plot import plot_plan
+    from converter.plan.planners.presets import PRESETS
+    from converter.planning import ModelPlan, plan_model
+    from converter.report.display import ConversionDisplay
+    from output_files.whole import write_whole
+    from terminal.cores import available_cores
+
+    if arguments.planner == "preset" and arguments.preset == "list":
+        print("\n".join(f"{name}: {preset.description}" for name, preset in PRESETS.items()))
+        return
+    request, machines = request_of(arguments), parse_machines(arguments.machine)
+    with ConversionDisplay() as display:
+        planned = plan_model(
+            arguments.model,
+            request,
+            TypeOptions(tensor_types=tuple(arguments.tensor_type)),
+            source_access(arguments),
+            available_cores() if arguments.threads is None else arguments.threads,
+            display,
+            machines=machines,
+            context=arguments.context,
+            outputs=[path for path in (arguments.json, arguments.plot) if path is not None],
+            needs_tensors=bool(arguments.plot or arguments.table),
+        )
+    print("\n".join(planned.lines(arguments.context, all_tensors=arguments.table, plan_path=arguments.json)))
+    if arguments.json:
+        content = json.dumps(planned.as_plan_file(arguments.json), indent=1, ensure_ascii=False)
+        write_whole(arguments.json, content + "\n")
+    if arguments.plot and isinstance(planned, ModelPlan):
+        plot_plan(planned.plan, planned.architecture, arguments.plot, planned.planned.decisions)
+
+
+def request_of(arguments: argparse.Namespace) -> "Request":
+    """Raises OptionError, UnknownTypeError."""
+    from converter.options import CalibrationOptions
+    from converter.plan.planners import Budget, BudgetRequest, EwqRequest, FastEwqRequest, PresetRequest
+    from converter.plan.precision_levels import LevelTable
+    from converter.plan.sizes import parse_size
+
+    if arguments.planner == "preset":
+        return PresetRequest(arguments.preset, arguments.type)
+    if arguments.planner == "ewq":
+        levels = LevelTable.changed(arguments.level)
+        return EwqRequest(x=arguments.x, levels=levels, **given(variant=arguments.variant, epsilon=arguments.epsilon))
+    if arguments.planner == "fastewq":
+        levels, variant = LevelTable.changed(arguments.level), given(variant=arguments.variant)
+        return FastEwqRequest(four_bit=arguments.four_bit, levels=levels, dataset=arguments.dataset, **variant)
+    size, memory = (text and parse_size(text) for text in (arguments.target_size, arguments.fit_memory))
+    sensitivity = None
+    if arguments.sensitivity:
+        sensitivity = CalibrationOptions(
+            text=arguments.calib,
+            tokens=arguments.calib_tokens,
+            device=arguments.device,
+        )
+    return BudgetRequest(Budget(arguments.target_bpw, size, memory, arguments.context), arguments.stats, sensitivity)
+
+
+def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """The command line; returns the exit status."""
+    return run_tool(run, parse_arguments(words, prog))

@@ -1,0 +1,89 @@
+"""Collect, show, compare and merge the statistics that calibrated conversions use."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from eoq.common_options import add_calibration_options, add_source_options, calibration_options, source_access
+from terminal.tool import run_tool
+
+EXAMPLES = """\
+examples:
+  stats_eoq.py collect models/SmolLM2-135M smollm2.stats.gguf
+  stats_eoq.py collect model-f16.gguf code.stats.gguf --calib code.txt --calib-tokens 65536
+  stats_eoq.py merge model.stats.gguf code.stats.gguf both.stats.gguf
+  stats_eoq.py show both.stats.gguf
+"""
+
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    show = commands.add_parser("show", help="print what a statistics file or an imatrix of llama.cpp holds")
+    show.add_argument("file", metavar="FILE", type=Path)
+
+    compare = commands.add_parser("compare", help="print how far two files of one model are apart, input by input")
+    compare.add_argument("first", metavar="FILE", type=Path)
+    compare.add_argument("second", metavar="FILE", type=Path)
+
+    merge = commands.add_parser("merge", help="make one file of several of the same model, token by token")
+    merge.add_argument("files", metavar="FILE", type=Path, nargs="+", help="files that stats_eoq.py or --stats made")
+    merge.add_argument("output", metavar="OUT", type=Path)
+
+    collect = commands.add_parser("collect", help="calibrate, without converting")
+    add = collect.add_argument
+    add("model", metavar="MODEL", type=Path, help="Hugging Face model folder, or GGUF file (the first of its splits)")
+    add("output", metavar="OUT", type=Path, help="file to write; an existing one is replaced when all is done")
+    add_calibration_options(collect)
+    add_source_options(collect, beside="the output")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    return parser.parse_args(words)
+
+
+def show(arguments: argparse.Namespace) -> None:
+    from converter.statistics import open_statistics, table_lines
+
+    print("\n".join(table_lines(open_statistics(arguments.file))))
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    from converter.statistics import comparison_lines, open_statistics
+
+    print("\n".join(comparison_lines(open_statistics(arguments.first), open_statistics(arguments.second))))
+
+
+def merge(arguments: argparse.Namespace) -> None:
+    from converter.statistics import merge_statistics
+
+    merged = merge_statistics(arguments.files, arguments.output)
+    print(f"{merged.path}: {merged.tokens:,} tokens of {len(arguments.files)} files")
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    from converter.calibrate.collect_statistics import collect_statistics
+    from converter.report.display import ConversionDisplay
+    from terminal.cores import available_cores
+    from terminal.progress import Progress
+
+    threads = available_cores() if arguments.threads is None else arguments.threads
+    task = (arguments.model, arguments.output, calibration_options(arguments), source_access(arguments), threads)
+    if arguments.quiet:
+        collect_statistics(*task, Progress())
+        return
+    with ConversionDisplay() as display:
+        statistics = collect_statistics(*task, display)
+    print(f"{statistics.path}: {len(statistics.tensor_names)} tensors; {statistics.description}")
+    for warning in statistics.warnings():
+        print(f"note: {warning}")
+
+
+COMMANDS = {"show": show, "compare": compare, "merge": merge, "collect": collect}
+
+
+def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """The command line; returns the exit status."""
+    arguments = parse_arguments(words, prog)
+    return run_tool(COMMANDS[arguments.command], arguments)

@@ -1,0 +1,1 @@
+"""GGUF files: their heads, tensors and weights, read without trust and written whole."""

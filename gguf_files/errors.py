@@ -1,0 +1,11 @@
+"""What can go wrong with a model that is read through no fault of the code."""
+
+from eoq_formats.errors import EoqError
+
+
+class SourceError(EoqError):
+    """A model file is missing, damaged, or of a kind that cannot be read."""
+
+
+class QuantizedSourceError(SourceError):
+    """A model is quantised already, and requantising was not asked for."""

@@ -1,0 +1,251 @@
+"""The head of a GGUF file, everything before the tensor data: read, and written, byte for byte.
+
+gguf-py's reader makes an array object of every token of the vocabulary (8 s and 490 MiB for the 152,000 of Qwen2.5) and
+its writer encodes the metadata anew, losing empty arrays and the width of array elements. Here an entry stays the bytes
+that it is, and nothing in a damaged file is trusted.
+"""
+
+import mmap
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from gguf import (
+    GGML_QUANT_SIZES,
+    GGUF_DEFAULT_ALIGNMENT,
+    GGUF_MAGIC,
+    GGUF_VERSION,
+    GGMLQuantizationType,
+    GGUFValueType,
+)
+
+from gguf_files.errors import SourceError
+from gguf_files.tensor_types import row_bytes
+
+READABLE_VERSIONS = (2, 3)
+MAX_DIMENSIONS = 4
+MAX_NESTING = 4
+
+_SCALARS = {
+    GGUFValueType.UINT8: "<B",
+    GGUFValueType.INT8: "<b",
+    GGUFValueType.UINT16: "<H",
+    GGUFValueType.INT16: "<h",
+    GGUFValueType.UINT32: "<I",
+    GGUFValueType.INT32: "<i",
+    GGUFValueType.FLOAT32: "<f",
+    GGUFValueType.UINT64: "<Q",
+    GGUFValueType.INT64: "<q",
+    GGUFValueType.FLOAT64: "<d",
+    GGUFValueType.BOOL: "<?",
+}
+_TEXT_LENGTH = struct.Struct("<Q")
+_TRUNCATED = "it is truncated: its header goes on past the end of the file"
+
+
+@dataclass(frozen=True)
+class MetadataEntry:
+    """One key with its value."""
+
+    key: str
+    raw: bytes
+    """The whole entry as in the file: key, type, value."""
+    value: str | int | float | bool | None
+    """The value; None for arrays."""
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor as the head of a file describes it."""
+
+    name: str
+    shape: tuple[int, ...]
+    """ggml's order: the row length first."""
+    type: GGMLQuantizationType
+    offset: int
+    """Bytes from the start of the tensor data."""
+
+    @property
+    def nbytes(self) -> int:
+        return row_bytes(self.type, self.shape[0]) * prod(self.shape[1:])
+
+
+@dataclass(frozen=True)
+class GgufHeader:
+    metadata: tuple[MetadataEntry, ...]
+    tensors: tuple[TensorEntry, ...]
+    alignment: int
+    data_start: int
+    """Bytes from the start of the file to the tensor data."""
+
+    def get(self, key: str) -> str | int | float | bool | None:
+        """The value of a key; None if there is no such key, or for an array."""
+        return next((entry.value for entry in self.metadata if entry.key == key), None)
+
+
+def align(size: int, alignment: int) -> int:
+    """The next multiple of `alignment`."""
+    return -(-size // alignment) * alignment
+
+
+class _Cursor:
+    """Reads forward through a file's bytes, never past their end."""
+
+    def __init__(self, data: bytes | mmap.mmap) -> None:
+        self.data = data
+        self.position = 0
+
+    def skip(self, size: int) -> int:
+        """Move on; returns the position before."""
+        start = self.position
+        if size > len(self.data) - start:
+            raise SourceError(_TRUNCATED)
+        self.position = start + size
+        return start
+
+    def number(self, form: str) -> int | float | bool:
+        value: int | float | bool = struct.unpack_from(form, self.data, self.skip(struct.calcsize(form)))[0]
+        return value
+
+    def integer(self, form: str) -> int:
+        return int(self.number(form))
+
+    def text(self) -> bytes:
+        size = self.integer("<Q")
+        start = self.skip(size)
+        return self.data[start : start + size]
+
+    def skip_texts(self, count: int) -> None:
+        """Move over an array of texts; vocabularies have 10^5 of them, so no call for each."""
+        position, last = self.position, len(self.data) - _TEXT_LENGTH.size
+        for _ in range(count):
+            if position > last:
+                raise SourceError(_TRUNCATED)
+            position += _TEXT_LENGTH.size + _TEXT_LENGTH.unpack_from(self.data, position)[0]
+        self.skip(position - self.position)
+
+    def name(self, what: str) -> str:
+        try:
+            return self.text().decode()
+        except UnicodeDecodeError:
+            raise SourceError(f"it is damaged: the name of a {what} is not UTF-8") from None
+
+    def value_type(self) -> GGUFValueType:
+        number = self.integer("<I")
+        try:
+            return GGUFValueType(number)
+        except ValueError:
+            raise SourceError(f"it is damaged: metadata of unknown type {number}") from None
+
+
+def parse_header(data: bytes | mmap.mmap) -> GgufHeader:
+    """Read the head of a GGUF file and check that the tensors it describes lie within the file.
+
+    Raises SourceError, whose message goes on after "FILE cannot be read as GGUF: ".
+    """
+    cursor = _Cursor(data)
+    if len(data) < 4 or cursor.integer("<I") != GGUF_MAGIC:
+        raise SourceError("it does not begin with the bytes GGUF")
+    version = cursor.integer("<I")
+    if version not in READABLE_VERSIONS:
+        if version and version & 0xFFFF == 0:
+            raise SourceError("it is a big-endian GGUF; convert it with gguf-py's gguf-convert-endian first")
+        raise SourceError(f"it has GGUF version {version}; versions 2 and 3 can be read")
+    tensor_count, metadata_count = cursor.integer("<Q"), cursor.integer("<Q")
+    metadata = tuple(_metadata_entry(cursor) for _ in range(metadata_count))
+    tensors = tuple(_tensor_entry(cursor) for _ in range(tensor_count))
+    _check_unique("metadata key", [entry.key for entry in metadata])
+    _check_unique("tensor", [tensor.name for tensor in tensors])
+    alignment = next((e.value for e in metadata if e.key == "general.alignment"), GGUF_DEFAULT_ALIGNMENT)
+    if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
+        raise SourceError(f"it is damaged: its alignment is {alignment}, not a power of two")
+    header = GgufHeader(metadata, tensors, alignment, align(cursor.position, alignment))
+    for tensor in tensors:
+        _check_extent(tensor, header, len(data))
+    return header
+
+
+def _metadata_entry(cursor: _Cursor) -> MetadataEntry:
+    start = cursor.position
+    key = cursor.name("metadata key")
+    value = _value(cursor, cursor.value_type(), MAX_NESTING)
+    return MetadataEntry(key, cursor.data[start : cursor.position], value)
+
+
+def _value(cursor: _Cursor, kind: GGUFValueType, nesting: int) -> str | int | float | bool | None:
+    if kind in _SCALARS:
+        return cursor.number(_SCALARS[kind])
+    if kind == GGUFValueType.STRING:
+        return cursor.text().decode(errors="replace")
+    element, count = cursor.value_type(), cursor.integer("<Q")
+    if element in _SCALARS:
+        cursor.skip(count * struct.calcsize(_SCALARS[element]))
+    elif element == GGUFValueType.STRING:
+        cursor.skip_texts(count)
+    elif nesting:
+        for _ in range(count):
+            _value(cursor, element, nesting - 1)
+    else:
+        raise SourceError("it is damaged: its metadata has arrays within arrays without end")
+    return None
+
+
+def _tensor_entry(cursor: _Cursor) -> TensorEntry:
+    name = cursor.name("tensor")
+    dimensions = cursor.integer("<I")
+    if not 1 <= dimensions <= MAX_DIMENSIONS:
+        raise SourceError(f"it is damaged: tensor {name} has {dimensions} dimensions")
+    shape = tuple(cursor.integer("<Q") for _ in range(dimensions))
+    number, offset = cursor.integer("<I"), cursor.integer("<Q")
+    try:
+        kind = GGMLQuantizationType(number)
+        length, _ = GGML_QUANT_SIZES[kind]
+    except (ValueError, KeyError):
+        raise SourceError(f"tensor {name} has type {number}, which this program does not know") from None
+    if shape[0] % length:
+        raise SourceError(f"it is damaged: tensor {name} has rows of {shape[0]}, not whole blocks of {kind.name}")
+    return TensorEntry(name, shape, kind, offset)
+
+
+def _check_unique(what: str, names: Sequence[str]) -> None:
+    if len(set(names)) != len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise SourceError(f"it is damaged: {what} {twice} stands in it twice")
+
+
+def _check_extent(tensor: TensorEntry, header: GgufHeader, size: int) -> None:
+    if tensor.offset % header.alignment:
+        raise SourceError(f"it is damaged: tensor {tensor.name} is not aligned to {header.alignment} bytes")
+    missing = header.data_start + tensor.offset + tensor.nbytes - size
+    if missing > 0:
+        raise SourceError(f"it is truncated: {missing} bytes of tensor {tensor.name} are missing")
+
+
+def pack_text(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def pack_entry(key: str, kind: GGUFValueType, value: str | int) -> MetadataEntry:
+    """A text or number under a key."""
+    packed = pack_text(value) if isinstance(value, str) else struct.pack(_SCALARS[kind], value)
+    return MetadataEntry(key, pack_text(key) + struct.pack("<I", kind) + packed, value)
+
+
+def pack_array(key: str, kind: GGUFValueType, values: Sequence[str] | Sequence[int]) -> MetadataEntry:
+    """An array of texts or numbers under a key."""
+    head = struct.pack("<IIQ", GGUFValueType.ARRAY, kind, len(values))
+    items = (pack_text(v) if isinstance(v, str) else struct.pack(_SCALARS[kind], v) for v in values)
+    return MetadataEntry(key, pack_text(key) + head + b"".join(items), None)
+
+
+def pack_header(metadata: Sequence[MetadataEntry], tensors: Sequence[TensorEntry], alignment: int) -> bytes:
+    """The head of a file, padded up to where the tensor data starts."""
+    parts = [struct.pack("<IIQQ", GGUF_MAGIC, GGUF_VERSION, len(tensors), len(metadata))]
+    parts += [entry.raw for entry in metadata]
+    for t in tensors:
+        shape = struct.pack(f"<I{len(t.shape)}Q", len(t.shape), *t.shape)
+        parts.append(pack_text(t.name) + shape + struct.pack("<IQ", t.type, t.offset))
+    head = b"".join(parts)
+    return head.ljust(align(len(head), alignment), b"\0")

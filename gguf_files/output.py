@@ -1,0 +1,109 @@
+"""A GGUF file that is written: under a temporary name beside its final one, checked, then renamed."""
+
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from gguf_files.header import MetadataEntry, TensorEntry, align, pack_header
+from gguf_files.tensors import TensorInfo
+from gguf_files.weights import Bytes
+from output_files.errors import TargetError
+from output_files.whole import bring_to_disk, explained, temporary_name
+
+_READ_BYTES = 1 << 22
+
+
+class GgufOutput:
+    """A GGUF file in the making, as a context: leaving it without `commit` leaves nothing behind.
+
+    Tensors are written in the order given, each as its rows in pieces.
+    """
+
+    def __init__(
+        self, target: Path, metadata: Sequence[MetadataEntry], tensors: Sequence[TensorInfo], alignment: int
+    ) -> None:
+        self.target = target
+        self.tensors = _layout(tensors, alignment)
+        self.head = pack_header(metadata, self.tensors, alignment)
+        self.size = len(self.head) + sum(align(t.nbytes, alignment) for t in self.tensors)
+        """Bytes of the finished file."""
+        self._alignment = alignment
+        self._temporary = temporary_name(target)
+        self._checksums: list[int] = []
+
+    def __enter__(self) -> Self:
+        with explained(f"cannot write {self.target}"):
+            self._file = self._temporary.open("xb")
+        try:
+            self._write(self.head)
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._discard()
+
+    def write_tensor(self, pieces: Iterable[Bytes]) -> None:
+        """Write the next tensor."""
+        entry = self.tensors[len(self._checksums)]
+        written = checksum = 0
+        for piece in pieces:
+            self._write(piece.data)
+            written += piece.nbytes
+            checksum = zlib.crc32(piece.data, checksum)
+        if written != entry.nbytes:
+            raise AssertionError(f"{written} bytes of tensor {entry.name} were made, not {entry.nbytes}")
+        self._checksums.append(checksum)
+        self._write(bytes(align(written, self._alignment) - written))
+
+    def commit(self) -> None:
+        """Bring the file to the disk, open it again and check it, and give it its name. Raises TargetError."""
+        with explained(f"cannot write {self.target}"):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._check()
+            self._temporary.replace(self.target)
+            bring_to_disk(self.target.parent)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        with explained(f"cannot write {self.target}"):
+            self._file.write(data)
+
+    def _check(self) -> None:
+        """Read the file again and compare it with what was meant to be in it. Raises TargetError."""
+        with self._temporary.open("rb") as file:
+            same = os.fstat(file.fileno()).st_size == self.size and file.read(len(self.head)) == self.head
+            for entry, checksum in zip(self.tensors, self._checksums, strict=True):
+                file.seek(len(self.head) + entry.offset)
+                same = same and _checksum_of(file, entry.nbytes) == checksum
+        if not same:
+            raise TargetError(f"{self.target} reads back differently from what was written: check the disk")
+
+    def _discard(self) -> None:
+        with suppress(OSError):  # the rest of the buffer may not fit on a full disk
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def _layout(tensors: Sequence[TensorInfo], alignment: int) -> list[TensorEntry]:
+    entries, offset = [], 0
+    for t in tensors:
+        entries.append(TensorEntry(t.name, t.shape, t.type, offset))
+        offset += align(t.nbytes, alignment)
+    return entries
+
+
+def _checksum_of(file: BinaryIO, size: int) -> int:
+    checksum = 0
+    while size > 0 and (data := file.read(min(size, _READ_BYTES))):
+        checksum = zlib.crc32(data, checksum)
+        size -= len(data)
+    return checksum

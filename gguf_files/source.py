@@ -1,0 +1,110 @@
+"""The model to convert: the tensors and metadata of a GGUF file, or of all its splits, mapped into memory."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gguf_files.errors import SourceError
+from gguf_files.header import MetadataEntry
+from gguf_files.mapped import MappedGguf
+from gguf_files.tensor_types import row_bytes
+from gguf_files.tensors import TensorInfo
+
+_SPLIT_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _Place:
+    file: MappedGguf
+    start: int
+
+
+class Source:
+    """An open model. Tensors keep the order of the file."""
+
+    def __init__(self, files: Sequence[MappedGguf]) -> None:
+        self.paths = tuple(file.path for file in files)
+        self.metadata: tuple[MetadataEntry, ...] = files[0].header.metadata
+        self.alignment = files[0].header.alignment
+        self.tensors: list[TensorInfo] = []
+        self._places: dict[str, _Place] = {}
+        for file in files:
+            for t in file.header.tensors:
+                if t.name in self._places:
+                    raise SourceError(
+                        f"tensor {t.name} stands both in {self._places[t.name].file.path} and {file.path}"
+                    )
+                self.tensors.append(TensorInfo(t.name, t.shape, t.type))
+                self._places[t.name] = _Place(file, file.header.data_start + t.offset)
+        architecture = files[0].header.get("general.architecture")
+        if not isinstance(architecture, str) or not architecture:
+            raise SourceError(f"{self.paths[0]} is not a model: its metadata names no architecture")
+        if not self.tensors:
+            raise SourceError(f"{self.paths[0]} holds no tensors, so there is nothing to convert")
+        self.architecture = architecture
+
+    @property
+    def nbytes(self) -> int:
+        return sum(path.stat().st_size for path in self.paths)
+
+    def value(self, key: str) -> str | int | float | bool | None:
+        """A value of the metadata, with the architecture for `{arch}`; None if there is none, or for an array."""
+        key = key.replace("{arch}", self.architecture)
+        return next((entry.value for entry in self.metadata if entry.key == key), None)
+
+    def number(self, key: str) -> int | None:
+        """The same where it is a whole number."""
+        found = self.value(key)
+        return found if isinstance(found, int) else None
+
+    def rows(self, tensor: TensorInfo, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows [start, stop) as they lie in the file, uint8 (rows, row bytes), read-only."""
+        place = self._places[tensor.name]
+        size = row_bytes(tensor.type, tensor.row_length)
+        data = place.file.bytes[place.start + start * size : place.start + stop * size]
+        return data.reshape(stop - start, size)
+
+    def release(self, tensor: TensorInfo, start: int, stop: int) -> None:
+        """Give back the memory of rows [start, stop), which will not be looked at soon."""
+        place = self._places[tensor.name]
+        size = row_bytes(tensor.type, tensor.row_length)
+        place.file.drop_pages(place.start + start * size, (stop - start) * size)
+
+
+def open_gguf(path: Path) -> Source:
+    """Open a GGUF file with all its splits. Raises SourceError. The mapping ends with the last array taken from it."""
+    first = MappedGguf(path)
+    return Source([first, *_other_splits(first)])
+
+
+def _other_splits(first: MappedGguf) -> list[MappedGguf]:
+    count = first.header.get("split.count")
+    if not isinstance(count, int) or count <= 1:
+        return []
+    name = _SPLIT_NAME.fullmatch(first.path.name)
+    if name is None or int(name["count"]) != count:
+        raise SourceError(
+            f"{first.path} is one of {count} splits but not named so (NAME-00001-of-{count:05}.gguf); "
+            "give the splits their names back, or join them with llama-gguf-split --merge"
+        )
+    paths = [first.path.with_name(f"{name['stem']}-{i:05}-of-{count:05}.gguf") for i in range(1, count + 1)]
+    if first.header.get("split.no") != 0 or first.path != paths[0]:
+        raise SourceError(f"{first.path} is not the first of its {count} splits; give {paths[0]}")
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        raise SourceError(
+            f"{first.path} is one of {count} splits, and these are missing beside it: {', '.join(missing)}"
+        )
+    splits = [MappedGguf(path) for path in paths[1:]]
+    for i, split in enumerate(splits, 1):
+        if split.header.get("split.no") != i or split.header.get("split.count") != count:
+            raise SourceError(f"{split.path} is not split {i + 1} of {count} of this model")
+    total = first.header.get("split.tensors.count")
+    found = sum(len(file.header.tensors) for file in (first, *splits))
+    if isinstance(total, int) and total != found:
+        raise SourceError(f"the {count} splits of {first.path} hold {found} tensors instead of {total}")
+    return splits

@@ -1,0 +1,286 @@
+"""Fetch, patch and build the pinned llama.cpp in the cache, and print where its programs are.
+
+The folder is `<cache>/llama.cpp-<version>-<key>/` with `src/` (patched tree) and `build/`. The key covers the patch and
+everything that shapes the binaries, so a change of either builds in a new folder and never disturbs a finished one.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ggml_patch.apply import apply, content_key
+from ggml_patch.versions import PINNED, LlamaCppVersion
+from llama_programs.errors import BuildError
+from llama_programs.fetch import cache_folder, download_sdist, extract_tree, scratch_folder
+from output_files.whole import write_whole
+from terminal.tool import run_tool
+
+OPTIONS = {
+    "CMAKE_BUILD_TYPE": "Release",
+    "BUILD_SHARED_LIBS": "OFF",
+    "GGML_RPC": "ON",
+    "LLAMA_BUILD_APP": "OFF",
+    "LLAMA_BUILD_EXAMPLES": "ON",
+    "LLAMA_OPENSSL": "OFF",
+    "LLAMA_USE_PREBUILT_UI": "OFF",
+    "LLAMA_BUILD_NUMBER": "0",
+    "LLAMA_BUILD_COMMIT": f"{PINNED.package}-{PINNED.version}-eoq",
+}
+"""CMake options. The last two stand in for what the tree would ask git for."""
+
+TARGETS = (
+    "llama-cli",
+    "llama-server",
+    "llama-quantize",
+    "llama-perplexity",
+    "llama-imatrix",
+    "llama-bench",
+    "llama-embedding",
+    "llama-debug",
+    "llama-gguf-split",
+    "ggml-rpc-server",
+    "test-backend-ops",
+    "test-quantize-fns",
+    "eoq-lab",
+)
+
+ALIASES = {"rpc-server": "ggml-rpc-server"}
+"""Other names under which users know a program."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the pinned llama.cpp lives in the cache."""
+
+    folder: Path
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "src"
+
+    @property
+    def build(self) -> Path:
+        return self.folder / "build"
+
+    @property
+    def programs(self) -> Path:
+        return self.build / "bin"
+
+    @property
+    def stamp(self) -> Path:
+        """Written last: names the targets that were built."""
+        return self.folder / "built.json"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "build.log"
+
+
+def native_target() -> str:
+    """What the C compiler takes this machine for, as its predefined macros: the build is for this CPU."""
+    compiler = os.environ.get("CC") or "cc"
+    command = [compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return platform.machine()
+
+
+def cmake_options(cuda: str | None = None) -> dict[str, str]:
+    """OPTIONS, and those of a build with CUDA, whose architectures `cuda` names as CMake does: `native`, `86;89`."""
+    return OPTIONS if cuda is None else OPTIONS | {"GGML_CUDA": "ON", "CMAKE_CUDA_ARCHITECTURES": cuda}
+
+
+def layout(cache: Path, version: LlamaCppVersion = PINNED, cuda: str | None = None) -> Layout:
+    """The folder for this version, this patch, these options and this machine."""
+    options = [f"{name}={value}" for name, value in sorted(cmake_options(cuda).items())]
+    return Layout(cache / f"llama.cpp-{version.version}-{content_key([*options, native_target()])}")
+
+
+def step(text: str) -> None:
+    """Tell the user what is being done. Standard output is for the answer alone."""
+    print(f"==> {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of `folder`; waits for another process that builds there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            step(f"waiting for another process that works in {folder}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def remove_leftovers(target: Path) -> None:
+    """Delete scratch folders of `target` that an interrupted run left behind. Call under the lock."""
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def ensure_source(cache: Path, version: LlamaCppVersion = PINNED, cuda: str | None = None) -> Path:
+    """The patched source tree in the cache; fetched and patched unless it is there. Raises EoqError."""
+    place = layout(cache, version, cuda)
+    if place.source.is_dir():
+        return place.source
+    with locked(place.folder):
+        if place.source.is_dir():
+            return place.source
+        remove_leftovers(place.source)
+        if not (cache / "downloads" / version.sdist).exists():
+            step(f"llama.cpp: fetching {version.package} {version.version} from PyPI (77 MB)")
+        sdist = download_sdist(version, cache)
+        with scratch_folder(place.source) as folder:
+            step("llama.cpp: unpacking and patching")
+            extract_tree(sdist, version, folder / "tree")
+            apply(folder / "tree")
+            (folder / "tree").rename(place.source)
+    return place.source
+
+
+def is_built(place: Layout) -> bool:
+    """Whether all programs that this version of the project wants have been built there."""
+    try:
+        built = json.loads(place.stamp.read_text())["targets"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return set(TARGETS) <= set(built) and all((place.programs / name).exists() for name in (*TARGETS, *ALIASES))
+
+
+def built_programs(cache: Path) -> Path:
+    """The folder of the programs, for those that do not want to wait for a build. Raises BuildError without one."""
+    place = layout(cache)
+    if not is_built(place):
+        raise BuildError(f"llama.cpp with this version of the patch is not built in {cache}; run tools/setup.sh")
+    return place.programs
+
+
+def ensure_programs(cache: Path, jobs: int, cuda: str | None = None) -> Path:
+    """The folder of the built programs; fetches, patches and builds whatever is missing. Raises EoqError.
+
+    An interrupted build goes on where it stopped.
+    """
+    place = layout(cache, cuda=cuda)
+    if is_built(place):
+        step(f"llama.cpp: already built in {place.folder}")
+        return place.programs
+    source = ensure_source(cache, cuda=cuda)
+    with locked(place.folder):
+        if not is_built(place):
+            configure(source, place, cuda)
+            compile_targets(place, jobs)
+            for alias, name in ALIASES.items():
+                link = place.programs / alias
+                link.unlink(missing_ok=True)
+                link.symlink_to(name)
+            write_whole(place.stamp, json.dumps({"targets": TARGETS}))
+            step(f"llama.cpp: built in {place.folder}")
+    return place.programs
+
+
+def environment() -> dict[str, str]:
+    """Environment of the build: pip's ninja is found, and ccache, where installed, serves every key's folder."""
+    paths = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    return {**os.environ, "PATH": os.pathsep.join(paths), "CCACHE_NOHASHDIR": "1"}
+
+
+def configure(source: Path, place: Layout, cuda: str | None = None) -> None:
+    """Run CMake's configuration. A folder that was configured before keeps its generator."""
+    env = environment()
+    tools = [("cmake", "cmake"), (env.get("CC") or "cc", "gcc"), (env.get("CXX") or "c++", "g++")]
+    if cuda is not None:
+        tools.append((env.get("CUDACXX") or "nvcc", "nvidia-cuda-toolkit, or NVIDIA's own packages"))
+    for tool, advice in tools:
+        if shutil.which(tool, path=env["PATH"]) is None:
+            raise BuildError(f"{tool} is needed to build llama.cpp; install it (Debian: apt-get install {advice})")
+    generator = []
+    if not (place.build / "CMakeCache.txt").exists() and shutil.which("ninja", path=env["PATH"]):
+        generator = ["-G", "Ninja"]
+    options = [f"-D{name}={value}" for name, value in cmake_options(cuda).items()]
+    step("llama.cpp: configuring")
+    env["CCACHE_BASEDIR"] = str(place.folder)
+    with place.log.open("w") as log:
+        command = ["cmake", "-S", str(source), "-B", str(place.build), *generator, *options]
+        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise BuildError(failure("cmake cannot configure llama.cpp", place.log))
+
+
+def compile_targets(place: Layout, jobs: int) -> None:
+    """Build TARGETS; the compiler's words go to the log, and every tenth of the work to the user."""
+    env = environment() | {"CCACHE_BASEDIR": str(place.folder)}
+    command = ["cmake", "--build", str(place.build), "--parallel", str(jobs), "--target", *TARGETS]
+    step(f"llama.cpp: building {len(TARGETS)} programs with {jobs} jobs (about 10 minutes on 2 cores)")
+    tenth = 0
+    with (
+        place.log.open("a") as log,
+        subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            log.write(line)
+            if (now := progress(line)) is not None and int(10 * now) > tenth:
+                tenth = int(10 * now)
+                print(f"    {10 * tenth} %", file=sys.stderr, flush=True)
+    if process.returncode:
+        raise BuildError(failure("llama.cpp does not build", place.log))
+
+
+def progress(line: str) -> float | None:
+    """The share of the work done, from a line of ninja (`[12/345] ...`) or of make (`[ 12%] ...`)."""
+    if found := re.match(r"\[(\d+)/(\d+)\]", line):
+        return int(found[1]) / int(found[2])
+    if found := re.match(r"\[ *(\d+)%\]", line):
+        return int(found[1]) / 100
+    return None
+
+
+def failure(sentence: str, log: Path) -> str:
+    """An error message with the end of the log."""
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+    return f"{sentence}; the end of {log}:\n{tail}"
+
+
+def main(words: Sequence[str] | None = None, prog: str = "python -m llama_programs.build") -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parallel jobs (default: one a core)")
+    parser.add_argument(
+        "--cuda",
+        nargs="?",
+        const="native",
+        metavar="ARCH",
+        help="with CUDA, for this machine's GPU or for compute capabilities as CMake takes them: 86, '86;89', ...",
+    )
+    parser.add_argument("--source", action="store_true", help="only fetch and patch; print the folder of the source")
+    options = parser.parse_args(words)
+    if options.jobs < 1:
+        parser.error("--jobs must be at least 1")
+    return run_tool(_run, options, lambda options: "run again to go on where it stopped")
+
+
+def _run(options: argparse.Namespace) -> None:
+    cache = cache_folder()
+    if options.source:
+        print(ensure_source(cache, cuda=options.cuda))
+    else:
+        print(ensure_programs(cache, options.jobs, options.cuda))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

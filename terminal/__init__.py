@@ -1,0 +1,1 @@
+"""What a user sees: bars, tables, and how a tool ends."""

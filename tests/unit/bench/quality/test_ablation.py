@@ -1,0 +1,175 @@
+"""The ablation makes every file once, goes on where it stopped, and its tables compare the right ones."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.quality import ablation_variants, texts
+from bench.quality.ablation import Ablation, tables
+from bench.quality.ablation_tables import Result, against_peers, all_files, by_method, order
+from bench.quality.ablation_variants import METHODS, PEERS, VARIANTS, Variant, Workshop
+
+EOQ4, EOQ3, IQ4, IQ3 = Variant("EOQ4", "both"), Variant("EOQ3", "both"), Variant("IQ4_XS"), Variant("IQ3_S")
+
+
+def result(megabytes: float, kld: float, error: float = 0.001) -> Result:
+    return Result(int(megabytes * 1e6), megabytes / 200, kld, error, 1 + kld, 0.9)
+
+
+RESULTS = {
+    EOQ4: {"news": result(820, 0.025), "code": result(820, 0.02)},
+    EOQ3: {"news": result(620, 0.11), "code": result(620, 0.09)},
+    IQ4: {"news": result(850, 0.05), "code": result(850, 0.05)},
+    IQ3: {"news": result(840, 0.1), "code": result(840, 0.08)},
+}
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+
+
+def test_names_are_unique_and_complete() -> None:
+    names = [variant.name for variant in VARIANTS]
+    assert len(set(names)) == len(names) == 5 * len(METHODS) + len(PEERS)
+    assert "EOQ2-plain" in names and "Q5_K_S" in names
+
+
+def test_all_files_by_size() -> None:
+    rows = cells(all_files(RESULTS, ["news", "code"]))
+    assert [row[0] for row in rows[2:]] == ["EOQ3-both", "EOQ4-both", "IQ3_S", "IQ4_XS"]
+    assert rows[3] == ["EOQ4-both", "820.0", "4.100", "0.0250 ± 0.0010", "1.0250", "90.0", *rows[3][6:]]
+    assert rows[3][6] == "0.0200 ± 0.0010"
+
+
+def test_by_method() -> None:
+    rows = cells(by_method(RESULTS, "news"))
+    assert rows[0] == ["type", *METHODS]
+    assert rows[2] == ["EOQ3", "", "", "", "0.1100 ± 0.0010"]
+
+
+def test_peers_meet_the_type_of_their_name_and_the_largest_that_is_no_larger() -> None:
+    table = against_peers(RESULTS, ["news", "code"], "both")
+    assert table is not None
+    rows = cells(table)[2:]
+    assert rows == [
+        ["IQ3_S", "840.0", "EOQ3", "620.0", "1.100", "1.125", "0.40"],
+        ["IQ3_S", "840.0", "EOQ4", "820.0", "0.250", "0.250", ""],
+        ["IQ4_XS", "850.0", "EOQ4", "820.0", "0.500", "0.400", "0.45"],
+    ]
+
+
+def test_no_pairs_no_table() -> None:
+    assert against_peers(RESULTS, ["news", "code"], "plain") is None
+    assert "Beside" not in tables(RESULTS, ["news", "code"], "plain")
+
+
+def test_order() -> None:
+    assert order(RESULTS, ["news", "code"]).startswith("No two files")
+    swapped = RESULTS | {IQ4: {"news": result(850, 0.05), "code": result(850, 0.2)}}
+    assert order(swapped, ["news", "code"]) == (
+        "Not in the same order: EOQ3-both and IQ4_XS (news, code); IQ4_XS and IQ3_S (news, code)."
+    )
+    unclear = RESULTS | {IQ4: {"news": result(850, 0.05), "code": result(850, 0.2, error=0.1)}}
+    assert order(unclear, ["news", "code"]).startswith("No two files")
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What is run; each command just writes the file that it should."""
+    seen: list[list[str]] = []
+
+    def run(command: Sequence[str]) -> tuple[float, int]:
+        seen.append([str(word) for word in command])
+        outputs = [word for word in seen[-1] if re.search(r"work/[^/]*\.(part\.gguf|gguf|stats)$", word)]
+        target = next(Path(word) for word in outputs if not Path(word).exists())
+        target.write_bytes(b"made")
+        return 1.5, 1000
+
+    monkeypatch.setattr(ablation_variants, "timed_run", run)
+    return seen
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    for name in ("F16.gguf", "calibration.txt"):
+        (tmp_path / name).write_text(name)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return Workshop(
+        tmp_path / "F16.gguf", tmp_path / "calibration.txt", folder, tmp_path / "bin", threads=2, shrinkage=0.25
+    )
+
+
+def test_peers_are_made_with_the_importance_matrix_of_the_calibration_text(
+    workshop: Workshop, commands: list[list[str]]
+) -> None:
+    assert workshop.make(IQ4) == (workshop.folder / "IQ4_XS.gguf", 1.5, 1000)
+    assert workshop.make(IQ3)[0].read_bytes() == b"made"
+    imatrix, first, second = commands
+    assert imatrix[0].endswith("llama-imatrix") and str(workshop.calibration) in imatrix
+    for command in (first, second):
+        assert command[1:3] == ["--imatrix", str(workshop.folder / "imatrix.gguf")]
+        assert command[3:7] == ["--token-embedding-type", "f16", "--output-tensor-type", "f16"]
+    assert workshop.make(IQ4) == (workshop.folder / "IQ4_XS.gguf", None, None)
+    assert len(commands) == 3
+
+
+def test_eoq_files_are_made_by_the_converter(workshop: Workshop, commands: list[list[str]]) -> None:
+    for method in METHODS:
+        workshop.make(Variant("EOQ3", method))
+    plain, collect, *others = commands
+    assert "collect" in collect and str(workshop.calibration) in collect
+    assert "--rtn" in plain and "--stats" not in plain
+    for command in (plain, *others):
+        assert command[4:10] == ["--type", "eoq3", "--output-type", "f16", "--token-embd-type", "f16"]
+    for command, method in zip(others, ("awq", "feedback", "both"), strict=True):
+        options = " ".join(command)
+        assert " ".join(METHODS[method]) in options
+        assert f"--stats {workshop.folder / 'moments.stats'} --shrinkage 0.25" in options
+    assert "--shrinkage" not in plain
+
+
+def evaluation(kld: float) -> dict[str, Any]:
+    both = {"value": kld, "error": 0.001}
+    model = {"bytes": 10, "block_bits_per_weight": 4.1, "kld": both, "perplexity_ratio": both, "same_top": both}
+    return {"models": [model]}
+
+
+def test_what_is_measured_is_not_measured_again(
+    workshop: Workshop, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[str] = []
+
+    def evaluate(base: Path, models: list[Path], text: Path, *rest: object) -> str:
+        assert models[0].read_bytes() == b"made"
+        if evaluated == ["news"]:
+            evaluated.append("stopped")
+            raise KeyboardInterrupt
+        evaluated.append(text.name)
+        return text.name
+
+    monkeypatch.setattr(texts, "evaluate", evaluate)
+    monkeypatch.setattr(texts, "as_json", lambda name: evaluation(0.5) | {"text": name})
+    paths = {"news": Path("news"), "code": Path("code")}
+    with pytest.raises(KeyboardInterrupt):
+        Ablation(workshop, paths, 4, keep_models=False).measure(EOQ4)
+    assert (workshop.folder / "EOQ4-both-s0.25.gguf").exists()
+    record = Ablation(workshop, paths, 4, keep_models=False).measure(EOQ4)
+    assert evaluated == ["news", "stopped", "code"]
+    assert record["made"] == {"seconds": 1.5, "peak_bytes": 1000}
+    assert Result.of(record["evaluations"]["code, 4 chunks"]).kld == 0.5
+    assert not (workshop.folder / "EOQ4-both-s0.25.gguf").exists()
+    assert Ablation(workshop, paths, 4, keep_models=False).measure(EOQ4) == record
+    assert len(commands) == 2  # statistics, and the conversion
+    assert json.loads((workshop.folder / "results" / "EOQ4-both-s0.25.json").read_text()) == record
+
+
+def test_a_folder_of_another_calibration_is_refused(workshop: Workshop) -> None:
+    Ablation(workshop, {}, 4, keep_models=False)
+    workshop.calibration.write_text("another text")
+    with pytest.raises(ValueError, match="--work-dir"):
+        Ablation(workshop, {}, 4, keep_models=False)

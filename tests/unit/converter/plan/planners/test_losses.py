@@ -1,0 +1,100 @@
+"""Predicted errors beside those of real rounding."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType as T
+from gguf.quants import dequantize, quantize
+from numpy.typing import NDArray
+
+from converter.plan.planners.losses import F16_ERROR, Q8_0_ERROR, TensorLoss, measured_losses, with_sensitivities
+from eoq_formats import kernels
+from eoq_formats.types import weight_type
+from gguf_files.source import open_gguf
+from gguf_files.tensors import TensorInfo
+from tests.samples.gguf_samples import random_weights, write_gguf
+from tests.samples.memory_model import MemoryStatistics
+
+N, ROWS, TOKENS = 128, 96, 3000
+NAME = "blk.0.ffn_up.weight"
+
+
+def some_inputs(seed: int) -> NDArray[np.float64]:
+    """(tokens, n), correlated, of channels of different size."""
+    random = np.random.default_rng(seed)
+    mixed = random.standard_normal((TOKENS, N)) @ (np.eye(N) + 0.1 * random.standard_normal((N, N)))
+    return np.asarray(mixed * np.exp(0.5 * random.standard_normal(N)))
+
+
+def relative_error(weights: NDArray[np.float32], rounded: NDArray[np.float32], inputs: NDArray[np.float64]) -> float:
+    error, output = inputs @ (weights - rounded).T, inputs @ weights.T
+    return float((error**2).sum() / (output**2).sum())
+
+
+@pytest.mark.parametrize("diagonal_only", [False, True])
+def test_predictions_of_rounding_to_nearest(tmp_path: Path, diagonal_only: bool) -> None:
+    weights = random_weights(1, ROWS, N, dtype=np.float32).astype(np.float32)
+    inputs = some_inputs(2)
+    if diagonal_only:
+        inputs = np.random.default_rng(3).standard_normal((TOKENS, N)) * np.exp(0.02 * np.arange(N))
+    model = open_gguf(write_gguf(tmp_path / "m.gguf", {NAME: weights}))
+    seen: list[int] = []
+    found = measured_losses(
+        model, model.tensors, MemoryStatistics({NAME: inputs}, diagonal_only), 0.02, 1, done=seen.append
+    )[NAME]
+    assert seen == [ROWS * N] and found.weight == 1
+    eight = dequantize(quantize(weights, T.Q8_0), T.Q8_0)
+    half = weights.astype(np.float16).astype(np.float32)
+    # an error of 96 * 128 weights, the larger channels of which count most
+    assert found.of(T.Q8_0) == pytest.approx(relative_error(weights, eight, inputs), rel=0.15)
+    assert found.of(T.F16) == pytest.approx(relative_error(weights, half, inputs), rel=0.25)
+    four = kernels.dequantize(kernels.quantize(weights, weight_type("eoq4")).data, weight_type("eoq4"))
+    to_nearest = found.nearest * found.of(T(weight_type("eoq4").id)) / found.feedback
+    assert to_nearest == pytest.approx(relative_error(weights, four, inputs), rel=0.1)
+    assert found.feedback < found.nearest * (1.01 if diagonal_only else 0.95)
+
+
+def test_experts_count_by_their_tokens(tmp_path: Path) -> None:
+    name = "blk.0.ffn_up_exps.weight"
+    weights = random_weights(1, 2, ROWS, N, dtype=np.float32)
+    model = open_gguf(write_gguf(tmp_path / "m.gguf", {name: weights}))
+    first, second = some_inputs(2), 30 * some_inputs(3)
+
+    def loss(*inputs: NDArray[np.float64]) -> TensorLoss:
+        return measured_losses(model, model.tensors, MemoryStatistics({name: list(inputs)}), 0.02, 1)[name]
+
+    both, rare = loss(first, second), loss(first, second[:1])
+    alone = open_gguf(write_gguf(tmp_path / "one.gguf", {NAME: weights[1]}))
+    only_second = measured_losses(alone, alone.tensors, MemoryStatistics({NAME: second}), 0.02, 1)[NAME]
+    # the second's inputs are 900 times as strong
+    assert both.nearest == pytest.approx(only_second.nearest, rel=0.01)
+    assert rare.nearest != pytest.approx(only_second.nearest, rel=0.01)
+
+
+def test_what_nothing_is_known_of(tmp_path: Path) -> None:
+    model = open_gguf(
+        write_gguf(tmp_path / "m.gguf", {NAME: random_weights(1, 4, N), "output.weight": random_weights(2, 4, N)})
+    )
+    found = measured_losses(model, model.tensors, MemoryStatistics({NAME: some_inputs(1)}), 0.02, 1)
+    assert list(found) == [NAME]
+    assert TensorLoss().of(T.Q8_0) == Q8_0_ERROR and TensorLoss().of(T.F16) == F16_ERROR
+
+
+def test_errors_on_normally_distributed_weights() -> None:
+    weights = np.random.default_rng(7).standard_normal((400, 512)).astype(np.float32)
+    eight = dequantize(quantize(weights, T.Q8_0), T.Q8_0)
+    half = weights.astype(np.float16).astype(np.float32)
+    squares = float((weights**2).sum(dtype=np.float64))
+    assert float(((weights - eight) ** 2).sum(dtype=np.float64)) / squares == pytest.approx(Q8_0_ERROR, rel=0.05)
+    assert float(((weights - half) ** 2).sum(dtype=np.float64)) / squares == pytest.approx(F16_ERROR, rel=0.2)
+
+
+def test_sensitivities_weigh_what_is_known_and_what_is_not() -> None:
+    tensors = [TensorInfo(name, (N, 4), T.F16) for name in "abcd"]
+    known = {"a": TensorLoss(0.5, 0.8), "b": TensorLoss(0.25, 0.9)}
+    found = with_sensitivities(known, tensors, {"a": 3.0, "b": 1.0, "c": 7.0})
+    assert found["a"] == TensorLoss(0.5, 0.8, 3.0)
+    assert found["c"] == TensorLoss(1.0, 1.0, 7.0)
+    assert found["d"] == TensorLoss(1.0, 1.0, 3.0)  # the median
+    assert with_sensitivities(known, tensors, {})["a"] == known["a"]
