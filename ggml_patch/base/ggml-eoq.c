@@ -235,28 +235,44 @@ EOQ_INLINE void eoq_dequantize_block(const eoq_type * t,
     }
 }
 
-// the type is a constant in each instance, so that the compiler unrolls and folds
+// ---- rows; the type is a constant in each use, so that the compiler unrolls and folds
+
+EOQ_INLINE size_t eoq_block_bytes(const eoq_type * t) {
+    return 2 + (size_t) (t->bits * t->width / 8);
+}
+
+EOQ_INLINE void eoq_quantize_row(const eoq_type * t, const float * x, uint8_t * y, int64_t k) {
+    assert(k % t->width == 0);
+    for (int64_t i = 0; i < k / t->width; ++i, y += eoq_block_bytes(t)) {
+        const uint16_t d = eoq_quantize_block(t, x + i * t->width, y + 2);
+        memcpy(y, &d, sizeof(d));
+    }
+}
+
+EOQ_INLINE void eoq_dequantize_row(const eoq_type * t, const uint8_t * x, float * y, int64_t k) {
+    assert(k % t->width == 0);
+    int16_t signs[QK_EOQ];
+    eoq_sign_masks(t->width, signs);
+    for (int64_t i = 0; i < k / t->width; ++i, x += eoq_block_bytes(t)) {
+        uint16_t d;
+        memcpy(&d, x, sizeof(d));
+        eoq_dequantize_block(t, signs, d, x + 2, y + i * t->width);
+    }
+}
+
 #define EOQ_DEFINE_TYPE(T, t, nbits, nwidth, A, a)                                                                   \
     static const eoq_type eoq_type_##t = { nbits, nwidth, eoq##nbits##_levels, eoq##nbits##_code_of,                 \
                                            EOQ##nbits##_FACTOR };                                                    \
     void quantize_row_##t##_ref(const float * GGML_RESTRICT x, block_##t * GGML_RESTRICT y, int64_t k) {             \
-        assert(k % (nwidth) == 0);                                                                                   \
-        for (int64_t i = 0; i < k / (nwidth); ++i) {                                                                 \
-            y[i].d = eoq_quantize_block(&eoq_type_##t, x + i * (nwidth), y[i].qs);                                   \
-        }                                                                                                            \
+        eoq_quantize_row(&eoq_type_##t, x, (uint8_t *) y, k);                                                        \
     }                                                                                                                \
     void dequantize_row_##t(const block_##t * GGML_RESTRICT x, float * GGML_RESTRICT y, int64_t k) {                 \
-        assert(k % (nwidth) == 0);                                                                                   \
-        int16_t signs[nwidth];                                                                                       \
-        eoq_sign_masks(nwidth, signs);                                                                               \
-        for (int64_t i = 0; i < k / (nwidth); ++i) {                                                                 \
-            eoq_dequantize_block(&eoq_type_##t, signs, x[i].d, x[i].qs, y + i * (nwidth));                           \
-        }                                                                                                            \
+        eoq_dequantize_row(&eoq_type_##t, (const uint8_t *) x, y, k);                                                \
     }                                                                                                                \
     size_t quantize_##t(const float * GGML_RESTRICT src, void * GGML_RESTRICT dst, int64_t nrows, int64_t n_per_row, \
                         const float * imatrix) {                                                                     \
         (void) imatrix; /* an orthogonal rotation mixes the columns: importance needs error feedback */              \
-        quantize_row_##t##_ref(src, (block_##t *) dst, nrows * n_per_row);                                           \
+        eoq_quantize_row(&eoq_type_##t, src, (uint8_t *) dst, nrows * n_per_row);                                    \
         return (size_t) (nrows * n_per_row / (nwidth)) * sizeof(block_##t);                                          \
     }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE_TYPE)

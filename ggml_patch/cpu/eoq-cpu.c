@@ -40,53 +40,86 @@ static inline void eoq_quantize_activations(const float * x, int width, float * 
     *d = amax / 127.0f;
 }
 
+EOQ_INLINE void eoq_quantize_activation_row(const float * x, uint8_t * y, int64_t k, int width) {
+    assert(k % width == 0);
+    for (int64_t i = 0; i < k / width; ++i, y += EOQ_ACTIVATION_HEADER + width) {
+        float   d;
+        int32_t s;
+        eoq_quantize_activations(x + i * width, width, &d, &s, (int8_t *) y + EOQ_ACTIVATION_HEADER);
+        eoq_store_activation_header(y, d, s);
+    }
+}
+
+// docs/format.md, section 7
+EOQ_INLINE float eoq_dot_row(const uint8_t * x,
+                             const uint8_t * y,
+                             int64_t         k,
+                             int             bits,
+                             int             width,
+                             const int8_t *  levels) {
+    float sum = 0.0f;
+    for (int64_t ib = 0; ib < k / width; ++ib) {
+        const int8_t * q   = (const int8_t *) y + EOQ_ACTIVATION_HEADER;
+        int32_t        dot = 0;
+        for (int i = 0; i < width; ++i) {
+            dot += levels[eoq_code(x + 2, i, bits, width)] * q[i];
+        }
+        uint16_t d;
+        memcpy(&d, x, sizeof(d));
+        sum += eoq_scale_to_float(d) * EOQ_LEVEL_UNIT * eoq_activation_scale(y) * (float) dot;
+        x += 2 + bits * width / 8;
+        y += EOQ_ACTIVATION_HEADER + width;
+    }
+    return sum;
+}
+
+EOQ_INLINE void eoq_mul_mat_generic(int64_t              k,
+                                    const void *         weights,
+                                    size_t               row_bytes,
+                                    int64_t              n_rows,
+                                    const void * const * columns,
+                                    float * const *      out,
+                                    int64_t              n_columns,
+                                    int                  bits,
+                                    int                  width,
+                                    const int8_t *       levels) {
+    assert(k % width == 0);
+    for (int64_t c = 0; c < n_columns; ++c) {
+        for (int64_t r = 0; r < n_rows; ++r) {
+            const uint8_t * row = (const uint8_t *) weights + r * row_bytes;
+            out[c][r]           = eoq_dot_row(row, (const uint8_t *) columns[c], k, bits, width, levels);
+        }
+    }
+}
+
 #define EOQ_DEFINE(T, t, width)                                                                         \
     void quantize_row_##t##_generic(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) { \
-        assert(k % (width) == 0);                                                                       \
-        block_##t * blocks = (block_##t *) y;                                                           \
-        for (int64_t i = 0; i < k / (width); ++i) {                                                     \
-            eoq_quantize_activations(x + i * (width), width, &blocks[i].d, &blocks[i].s, blocks[i].qs); \
-        }                                                                                               \
+        eoq_quantize_activation_row(x, (uint8_t *) y, k, width);                                        \
     }
 GGML_EOQ_ACTIVATION_TYPES(EOQ_DEFINE)
 #undef EOQ_DEFINE
 
-#define EOQ_DEFINE(T, t, bits, width, A, a)                                                                          \
-    void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) {                        \
-        quantize_row_##t##_ref(x, (block_##t *) y, k);                                                               \
-    }                                                                                                                \
-    void ggml_vec_dot_##t##_##a##_generic(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx,  \
-                                          size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {            \
-        assert(n % (width) == 0 && nrc == 1);                                                                        \
-        (void) bs, (void) bx, (void) by, (void) nrc;                                                                 \
-        const block_##t * x   = (const block_##t *) vx;                                                              \
-        const block_##a * y   = (const block_##a *) vy;                                                              \
-        float             sum = 0.0f;                                                                                \
-        for (int ib = 0; ib < n / (width); ++ib) {                                                                   \
-            int32_t dot = 0;                                                                                         \
-            for (int i = 0; i < (width); ++i) {                                                                      \
-                dot += eoq##bits##_levels[eoq_code(x[ib].qs, i, bits, width)] * y[ib].qs[i];                         \
-            }                                                                                                        \
-            sum += eoq_scale_to_float(x[ib].d) * EOQ_LEVEL_UNIT * y[ib].d * (float) dot;                             \
-        }                                                                                                            \
-        *s = sum;                                                                                                    \
-    }                                                                                                                \
-    void ggml_vec_dot_##t##_##a(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, size_t bx, \
-                                const void * GGML_RESTRICT vy, size_t by, int nrc) {                                 \
-        assert(nrc == 1);                                                                                            \
-        (void) bs, (void) bx, (void) by, (void) nrc;                                                                 \
-        const void * columns[1] = { vy };                                                                            \
-        float *      out[1]     = { s };                                                                             \
-        ggml_eoq_mul_mat_##t(n, vx, 0, 1, columns, out, 1);                                                          \
-    }                                                                                                                \
-    void ggml_eoq_mul_mat_##t##_generic(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,           \
-                                        const void * const * columns, float * const * out, int64_t n_columns) {      \
-        for (int64_t c = 0; c < n_columns; ++c) {                                                                    \
-            for (int64_t r = 0; r < n_rows; ++r) {                                                                   \
-                const uint8_t * row = (const uint8_t *) weights + r * row_bytes;                                     \
-                ggml_vec_dot_##t##_##a##_generic((int) k, out[c] + r, 0, row, 0, columns[c], 0, 1);                  \
-            }                                                                                                        \
-        }                                                                                                            \
+#define EOQ_DEFINE(T, t, bits, width, A, a)                                                                           \
+    void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) {                         \
+        quantize_row_##t##_ref(x, (block_##t *) y, k);                                                                \
+    }                                                                                                                 \
+    void ggml_vec_dot_##t##_##a##_generic(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx,   \
+                                          size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {             \
+        assert(nrc == 1);                                                                                             \
+        (void) bs, (void) bx, (void) by, (void) nrc;                                                                  \
+        *s = eoq_dot_row((const uint8_t *) vx, (const uint8_t *) vy, n, bits, width, eoq##bits##_levels);             \
+    }                                                                                                                 \
+    void ggml_vec_dot_##t##_##a(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, size_t bx,  \
+                                const void * GGML_RESTRICT vy, size_t by, int nrc) {                                  \
+        assert(nrc == 1);                                                                                             \
+        (void) bs, (void) bx, (void) by, (void) nrc;                                                                  \
+        const void * columns[1] = { vy };                                                                             \
+        float *      out[1]     = { s };                                                                              \
+        ggml_eoq_mul_mat_##t(n, vx, 0, 1, columns, out, 1);                                                           \
+    }                                                                                                                 \
+    void ggml_eoq_mul_mat_##t##_generic(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,            \
+                                        const void * const * columns, float * const * out, int64_t n_columns) {       \
+        eoq_mul_mat_generic(k, weights, row_bytes, n_rows, columns, out, n_columns, bits, width, eoq##bits##_levels); \
     }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 #undef EOQ_DEFINE

@@ -62,6 +62,11 @@ EOQ_INLINE void eoq_prefetch(const uint8_t * block, size_t block_bytes, size_t a
 // a block of activations: float scale, int32 sum, bytes
 enum { EOQ_ACTIVATION_HEADER = 8 };
 
+EOQ_INLINE void eoq_store_activation_header(uint8_t * block, float d, int32_t s) {
+    memcpy(block, &d, sizeof(d));
+    memcpy(block + 4, &s, sizeof(s));
+}
+
 EOQ_INLINE float eoq_activation_scale(const uint8_t * block) {
     float d;
     memcpy(&d, block, sizeof(d));

@@ -106,30 +106,43 @@ EOQ_INLINE void eoq_many_columns(int64_t                 k,
     }
 }
 
-#define EOQ_DEFINE(T, t, bits, width, A, a)                                                                \
-    void ggml_eoq_mul_mat_##t(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,           \
-                              const void * const * columns, float * const * out, int64_t n_columns) {      \
-        assert(k % (width) == 0);                                                                          \
-        const uint8_t *         w = (const uint8_t *) weights;                                             \
-        const uint8_t * const * y = (const uint8_t * const *) columns;                                     \
-        const int8_t *          l = eoq##bits##_levels;                                                    \
-        for (int64_t c = 0; c < n_columns;) {                                                              \
-            const int64_t left = n_columns - c;                                                            \
-            int           n    = 1;                                                                        \
-            if (left >= EOQ_MANY_FROM) {                                                                   \
-                n = left < EOQ_MANY_COLUMNS ? (int) left : EOQ_MANY_COLUMNS;                               \
-                eoq_many_columns(k, w, row_bytes, n_rows, y + c, out + c, n, bits, width, l);              \
-            } else if (left >= EOQ_FEW_COLUMNS) {                                                          \
-                n = EOQ_FEW_COLUMNS;                                                                       \
-                eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, EOQ_FEW_COLUMNS, bits, width, l); \
-            } else if (left >= 2) {                                                                        \
-                n = 2;                                                                                     \
-                eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, 2, bits, width, l);               \
-            } else {                                                                                       \
-                eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, 1, bits, width, l);               \
-            }                                                                                              \
-            c += n;                                                                                        \
-        }                                                                                                  \
+// all columns: as many as can be at a time
+EOQ_INLINE void eoq_mul_mat(int64_t              k,
+                            const void *         weights,
+                            size_t               row_bytes,
+                            int64_t              n_rows,
+                            const void * const * columns,
+                            float * const *      out,
+                            int64_t              n_columns,
+                            int                  bits,
+                            int                  width,
+                            const int8_t *       levels) {
+    assert(k % width == 0);
+    const uint8_t *         w = (const uint8_t *) weights;
+    const uint8_t * const * y = (const uint8_t * const *) columns;
+    for (int64_t c = 0; c < n_columns;) {
+        const int64_t left = n_columns - c;
+        int           n    = 1;
+        if (left >= EOQ_MANY_FROM) {
+            n = left < EOQ_MANY_COLUMNS ? (int) left : EOQ_MANY_COLUMNS;
+            eoq_many_columns(k, w, row_bytes, n_rows, y + c, out + c, n, bits, width, levels);
+        } else if (left >= EOQ_FEW_COLUMNS) {
+            n = EOQ_FEW_COLUMNS;
+            eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, EOQ_FEW_COLUMNS, bits, width, levels);
+        } else if (left >= 2) {
+            n = 2;
+            eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, 2, bits, width, levels);
+        } else {
+            eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, 1, bits, width, levels);
+        }
+        c += n;
+    }
+}
+
+#define EOQ_DEFINE(T, t, bits, width, A, a)                                                                   \
+    void ggml_eoq_mul_mat_##t(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,              \
+                              const void * const * columns, float * const * out, int64_t n_columns) {         \
+        eoq_mul_mat(k, weights, row_bytes, n_rows, columns, out, n_columns, bits, width, eoq##bits##_levels); \
     }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 #undef EOQ_DEFINE

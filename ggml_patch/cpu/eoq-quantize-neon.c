@@ -100,13 +100,19 @@ EOQ_INLINE void eoq_quantize_activations(const float * x, int width, float * d, 
     *s = vaddvq_s32(sum);
 }
 
-#    define EOQ_DEFINE(T, t, width)                                                                         \
-        void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) {           \
-            assert(k % (width) == 0);                                                                       \
-            block_##t * blocks = (block_##t *) y;                                                           \
-            for (int64_t i = 0; i < k / (width); ++i) {                                                     \
-                eoq_quantize_activations(x + i * (width), width, &blocks[i].d, &blocks[i].s, blocks[i].qs); \
-            }                                                                                               \
+EOQ_INLINE void eoq_quantize_activation_row(const float * x, uint8_t * y, int64_t k, int width) {
+    assert(k % width == 0);
+    for (int64_t i = 0; i < k / width; ++i, y += EOQ_ACTIVATION_HEADER + width) {
+        float   d;
+        int32_t s;
+        eoq_quantize_activations(x + i * width, width, &d, &s, (int8_t *) y + EOQ_ACTIVATION_HEADER);
+        eoq_store_activation_header(y, d, s);
+    }
+}
+
+#    define EOQ_DEFINE(T, t, width)                                                               \
+        void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) { \
+            eoq_quantize_activation_row(x, (uint8_t *) y, k, width);                              \
         }
 GGML_EOQ_ACTIVATION_TYPES(EOQ_DEFINE)
 #    undef EOQ_DEFINE
