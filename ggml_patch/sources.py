@@ -16,6 +16,7 @@ _FOLDERS = (
     (HERE / "cpu", CPU_FOLDER, ("*.h", "*.c")),
     (HERE / "cpu_ggml", CPU_FOLDER, ("*.h", "*.c")),
     (HERE / "cuda", CUDA_FOLDER, ("*.cuh", "*.cu")),
+    (HERE / "cuda" / "mmq", CUDA_FOLDER, ("*.cu",)),
     (HERE / "cuda" / "lab", "tests/eoq", ("*.cpp",)),
 )
 

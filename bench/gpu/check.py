@@ -25,7 +25,7 @@ from output_files.whole import write_whole
 from terminal.table import markdown_table
 from terminal.tool import run_tool
 
-OPS = ("MUL_MAT", "MUL_MAT_ID", "GET_ROWS", "CPY")
+OPS = ("MUL_MAT", "MUL_MAT_ID", "MUL_MAT_VEC_FUSION", "GET_ROWS", "CPY")
 COMPARED = ("EOQ4", "EOQ5", "Q4_K", "Q5_K")
 """File types for the divergence between CPU and GPU; --pure makes them of one type."""
 RACED = ("EOQ2", "EOQ3", "EOQ4", "EOQ5", "EOQ6", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS")
@@ -122,7 +122,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> None:
-    check_outputs([options.json])
+    check_outputs([options.json], [options.model, options.text])
     check = Check(options.llama_bin.absolute(), options.device, options.model, options.text, options.quick)
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         "laboratory": check.laboratory,

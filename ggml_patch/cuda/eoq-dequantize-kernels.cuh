@@ -2,6 +2,7 @@
 
 // Unrotated weights: exact integers, then one multiplication (docs/format.md).
 
+#include "eoq-arguments.cuh"
 #include "eoq-warp.cuh"
 
 // four weights of a block, for each lane of its group
@@ -41,34 +42,26 @@ static __global__ void eoq_dequantize_row(const void * __restrict__ x, dst_t * _
     }
 }
 
-// one warp a block of threads in x: rows of src1 in grid.x, pieces of rows in grid.y, channels in grid.z
+// rows of src1 in grid.x, pieces of rows in grid.y, matrices in grid.z
 template <int bits, int width, typename dst_t>
 static __global__ void eoq_get_rows(const void * __restrict__ src0,
                                     const int32_t * __restrict__ src1,
                                     dst_t * __restrict__ dst,
-                                    const int64_t  ne00,
-                                    const uint32_t ne11,
-                                    const uint32_t ne12,
-                                    const size_t   s1,
-                                    const size_t   s2,
-                                    const size_t   s3,
-                                    const size_t   nb01,
-                                    const size_t   nb02,
-                                    const size_t   nb03,
-                                    const size_t   s10,
-                                    const size_t   s11,
-                                    const size_t   s12) {
+                                    const eoq_fetch fetch) {
     constexpr int lanes    = width / 4;
-    const int64_t n_blocks = ne00 / width;
+    const int64_t n_blocks = fetch.ne00 / width;
     const int     lane     = threadIdx.x % lanes;
     const int     group    = threadIdx.x / lanes;
     const int     groups   = blockDim.x / lanes;
 
-    for (uint32_t z = blockIdx.z; z < ne11 * ne12; z += gridDim.z) {
-        const int64_t   i10 = blockIdx.x, i11 = z / ne12, i12 = z % ne12;
-        const int64_t   i01 = src1[i10 * s10 + i11 * s11 + i12 * s12];
-        const uint8_t * row = (const uint8_t *) src0 + i01 * nb01 + i11 * nb02 + i12 * nb03;
-        dst_t *         to  = dst + i10 * s1 + i11 * s2 + i12 * s3;
+    for (uint32_t z = blockIdx.z; z < (uint32_t) (fetch.ne11 * fetch.ne12); z += gridDim.z) {
+        const int64_t   i10   = blockIdx.x;
+        const int64_t   i11   = z / (uint32_t) fetch.ne12;
+        const int64_t   i12   = z % (uint32_t) fetch.ne12;
+        const char *    index = (const char *) src1 + i10 * fetch.nb10 + i11 * fetch.nb11 + i12 * fetch.nb12;
+        const int64_t   i01   = *(const int32_t *) index;
+        const uint8_t * row   = (const uint8_t *) src0 + i01 * fetch.nb01 + i11 * fetch.nb02 + i12 * fetch.nb03;
+        dst_t *         to    = (dst_t *) ((char *) dst + i10 * fetch.nb1 + i11 * fetch.nb2 + i12 * fetch.nb3);
         // all lanes of a warp stay in the loop for the shuffles
         for (int64_t first = (int64_t) blockIdx.y * groups; first < n_blocks; first += (int64_t) gridDim.y * groups) {
             const int64_t ib        = first + group;

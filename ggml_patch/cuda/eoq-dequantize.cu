@@ -17,33 +17,19 @@ static void eoq_dequantize_row_cuda(const void * x, dst_t * y, const int64_t k, 
 }
 
 template <typename dst_t>
-void ggml_cuda_eoq_get_rows(const void *    src0,
-                            ggml_type       src0_type,
-                            const int32_t * src1,
-                            dst_t *         dst,
-                            int64_t         ne00,
-                            size_t          nb01,
-                            size_t          nb02,
-                            size_t          nb03,
-                            int64_t         ne10,
-                            int64_t         ne11,
-                            int64_t         ne12,
-                            size_t          nb10,
-                            size_t          nb11,
-                            size_t          nb12,
-                            size_t          nb1,
-                            size_t          nb2,
-                            size_t          nb3,
-                            cudaStream_t    stream) {
-    GGML_ASSERT(ne11 * ne12 <= UINT32_MAX);
-    const int64_t pieces = (ne00 / 4 + EOQ_DEQUANTIZE_THREADS - 1) / EOQ_DEQUANTIZE_THREADS;
-    const dim3    blocks(ne10, MIN(pieces, UINT16_MAX), MIN(ne11 * ne12, UINT16_MAX));
+void ggml_cuda_eoq_get_rows(const void *      src0,
+                            ggml_type         src0_type,
+                            const int32_t *   src1,
+                            dst_t *           dst,
+                            const eoq_fetch & fetch,
+                            cudaStream_t      stream) {
+    GGML_ASSERT(fetch.ne11 * fetch.ne12 <= UINT32_MAX);
+    const int64_t pieces = (fetch.ne00 / 4 + EOQ_DEQUANTIZE_THREADS - 1) / EOQ_DEQUANTIZE_THREADS;
+    const dim3    blocks(fetch.ne10, MIN(pieces, UINT16_MAX), MIN(fetch.ne11 * fetch.ne12, UINT16_MAX));
     switch (src0_type) {
-#define EOQ_CASE(T, t, bits, width, A, a)                                                                           \
-    case GGML_TYPE_##T:                                                                                             \
-        eoq_get_rows<bits, width><<<blocks, EOQ_DEQUANTIZE_THREADS, 0, stream>>>(                                   \
-            src0, src1, dst, ne00, ne11, ne12, nb1 / sizeof(dst_t), nb2 / sizeof(dst_t), nb3 / sizeof(dst_t), nb01, \
-            nb02, nb03, nb10 / sizeof(int32_t), nb11 / sizeof(int32_t), nb12 / sizeof(int32_t));                    \
+#define EOQ_CASE(T, t, bits, width, A, a)                                                                 \
+    case GGML_TYPE_##T:                                                                                   \
+        eoq_get_rows<bits, width><<<blocks, EOQ_DEQUANTIZE_THREADS, 0, stream>>>(src0, src1, dst, fetch); \
         break;
         GGML_EOQ_CUDA_TYPES(EOQ_CASE)
 #undef EOQ_CASE
@@ -53,10 +39,9 @@ void ggml_cuda_eoq_get_rows(const void *    src0,
     CUDA_CHECK(cudaGetLastError());
 }
 
-#define EOQ_INSTANCE(dst_t)                                                                                         \
-    template void ggml_cuda_eoq_get_rows<dst_t>(const void *, ggml_type, const int32_t *, dst_t *, int64_t, size_t, \
-                                                size_t, size_t, int64_t, int64_t, int64_t, size_t, size_t, size_t,  \
-                                                size_t, size_t, size_t, cudaStream_t);
+#define EOQ_INSTANCE(dst_t)                                                                                           \
+    template void ggml_cuda_eoq_get_rows<dst_t>(const void *, ggml_type, const int32_t *, dst_t *, const eoq_fetch &, \
+                                                cudaStream_t);
 EOQ_INSTANCE(float)
 EOQ_INSTANCE(half)
 EOQ_INSTANCE(nv_bfloat16)

@@ -3,6 +3,7 @@
 HIP and MUSA compile the same files; there `GGML_EOQ_CUDA_TYPES` is empty, and every operation is denied.
 """
 
+import re
 from typing import Any
 
 from ggml_patch.edit import Edit
@@ -67,32 +68,50 @@ _QUANTIZE = [
             rf"^    {first_line}$",
             f"""
     if (ggml_cuda_is_eoq(type_src0)) {{
-        ggml_cuda_eoq_{function}({arguments}, stream);
+        const eoq_activation_rows rows = {{ {rows} }};
+        ggml_cuda_eoq_{function}(rows, {arguments}, stream);
         return;
     }}
 """,
             within=rf"^void {function}_cuda\($",
             where="before",
         )
-        for function, first_line, arguments in (
+        for function, first_line, rows, arguments in (
             (
                 "quantize_row_q8_1",
                 r"const uint3 ne2_fastdiv = init_fastdiv_values\(ne2\);",
-                "x, vy, type_src0, ne00, s01, s02, s03, ne0, ne1, ne2, ne3",
+                "x, ne00, s01, s02, s03, ne0, ne1, ne2, ne3",
+                "vy, type_src0",
             ),
             (
                 "quantize_mmq_q8_1",
                 r"GGML_ASSERT\(ne00 % 4 == 0\);",
-                "x, ids, vy, type_src0, ne00, s01, s02, s03, ne0, ne1, ne2, ne3",
+                "x, ne00, s01, s02, s03, ne0, ne1, ne2, ne3",
+                "ids, vy, type_src0",
             ),
             (
                 "quantize_scatter_mmq_q8_1",
                 r"GGML_ASSERT\(ne00 % 4 == 0\);",
-                "x, ids_src1_inv, vy, type_src0, ne00, stride_token, ne0, n_tokens, nrows_dst, n_expert_used",
+                "x, ne00, stride_token, 0, 0, ne0, n_tokens, 1, 1",
+                "ids_src1_inv, vy, type_src0, nrows_dst, n_expert_used",
             ),
         )
     ),
 ]
+
+
+def _rows_inside(kernel: str, rows: str, before: str, y: str) -> list[Edit]:
+    """The last block of threads reads no row behind the matrix where there are two rows a block and an odd number."""
+    within = rf"^static __global__ void {kernel}\($"
+    steps = f"    const uint32_t row_step = ggml_cuda_is_eoq(type) && row0 + 1u >= {rows} ? 0 : stride_row_x;"
+    gate = " " * 8 + before.replace("tmp", "tmp_gate")
+    edits = [_edit("mmvq.cu", r"^    const int kbx_offset += .*;$", steps, within=within)]
+    for weights, left in (("vx", before), ("vgate", gate)):
+        call = f"{left}{weights}, &y[{y}], kbx_offset + i*stride_row_x + kbx, kqs);"
+        ours = call.replace("i*stride_row_x", "i*row_step")
+        edits.append(_edit("mmvq.cu", f"^{re.escape(call)}$", ours, within=within, where="replace"))
+    return edits
+
 
 _MMVQ = [
     _edit(
@@ -124,6 +143,41 @@ _MMVQ = [
         within=r"^static void mul_mat_vec_q_switch_type\($",
         where="before",
     ),
+    _edit(
+        "mmvq.cu",
+        r"^    if \(table_id == MMVQ_PARAMETERS_GENERIC\) \{$",
+        """
+    if (ncols_dst == 1 && ggml_cuda_is_eoq(type)) {
+        return ggml_cuda_eoq_mmvq_warps();
+    }
+""",
+        within=r"^static constexpr __host__ __device__ int calc_nwarps\(",
+        where="before",
+    ),
+    _edit(
+        "mmvq.cu",
+        r"^template <ggml_type type, int ncols_dst, bool has_fusion, bool small_k = false",
+        """
+static constexpr __host__ __device__ int
+calc_rows_per_block(ggml_type type, int ncols_dst, int table_id, bool small_k, int nwarps) {
+    return ncols_dst == 1 && ggml_cuda_is_eoq(type) ? ggml_cuda_eoq_mmvq_rows(type)
+                                                    : calc_rows_per_block(ncols_dst, table_id, small_k, nwarps);
+}
+
+""",
+        where="before",
+    ),
+    *(
+        _edit(
+            "mmvq.cu",
+            rf"^    {left} = calc_rows_per_block\(ncols_dst, table_id, small_k, nwarps\);$",
+            f"    {left} = calc_rows_per_block(type, ncols_dst, table_id, small_k, nwarps);",
+            where="replace",
+        )
+        for left in ("constexpr int rows_per_cuda_block", "const int rpb")
+    ),
+    *_rows_inside("mul_mat_vec_q", "stride_col_dst", " " * 20, "j*stride_col_y + kby"),
+    *_rows_inside("mul_mat_vec_q_moe", "nrows_x", " " * 12 + "tmp[i] += vec_dot_q_cuda(", "kby"),
 ]
 
 _SAME_CONFIG = """
@@ -237,8 +291,8 @@ _DEQUANTIZE = [
         r"^    switch \(src0_type\) \{$",
         """
     if (ggml_cuda_is_eoq(src0_type)) {
-        ggml_cuda_eoq_get_rows(src0_d, src0_type, src1_d, dst_d, ne00, nb01, nb02, nb03, ne10, ne11, ne12, nb10, nb11,
-                               nb12, nb1, nb2, nb3, stream);
+        const eoq_fetch fetch = { ne00, nb01, nb02, nb03, ne10, ne11, ne12, nb10, nb11, nb12, nb1, nb2, nb3 };
+        ggml_cuda_eoq_get_rows(src0_d, src0_type, src1_d, dst_d, fetch, stream);
         return;
     }
 """,

@@ -62,7 +62,8 @@ template <int width> static void test_quantize_row(int64_t ne00, int64_t ne0) {
     const std::vector<float> kept = x;
     std::vector<block_q8_1>  y(ne0 / 32 * ne1 * ne2 * ne3);
     launch({ (uint32_t) (ne0 / 512), (uint32_t) ne1, (uint32_t) (ne2 * ne3) }, { 128, 1, 1 }, [&] {
-        eoq_quantize_q8_1<width>(x.data(), y.data(), ne00, s01, s02, s03, ne0, ne1, init_fastdiv_values(ne2));
+        eoq_quantize_q8_1<width>({ x.data(), ne00, s01, s02, s03, ne0, ne1, ne2, ne3 }, init_fastdiv_values(ne2),
+                                 y.data());
     });
     CHECK(x == kept, "the source was changed");
     for (int64_t row = 0; row < ne1 * ne2 * ne3; ++row) {
@@ -82,8 +83,8 @@ template <int width> static void test_quantize_mmq(int64_t ne00, int64_t ne0, bo
     const std::vector<int32_t>  ids{ 6, 0, 3, 3, 1 };
     std::vector<block_q8_1_mmq> y(ne0 / 128 * ne1 * ne2);
     launch({ (uint32_t) ne1, (uint32_t) (ne0 / 512), (uint32_t) ne2 }, { 128, 1, 1 }, [&] {
-        eoq_quantize_mmq_q8_1<width, false>(x.data(), with_ids ? ids.data() : nullptr, y.data(), ne00, s01, s02, s02,
-                                            ne0, ne1, ne2, 0);
+        eoq_quantize_mmq_q8_1<width>({ x.data(), ne00, s01, s02, s02, ne0, ne1, ne2, 1 },
+                                     with_ids ? ids.data() : nullptr, y.data());
     });
     for (int64_t i2 = 0; i2 < ne2; ++i2) {
         for (int64_t i1 = 0; i1 < ne1; ++i1) {
@@ -105,8 +106,8 @@ template <int width> static void test_quantize_scatter(int64_t ne00, int64_t ne0
     const std::vector<int32_t>  row_of_slot{ 4, 0, 5, 2, 1, 3 };
     std::vector<block_q8_1_mmq> y(ne0 / 128 * rows);
     launch({ (uint32_t) tokens, (uint32_t) (ne0 / 512), 1 }, { 128, 1, 1 }, [&] {
-        eoq_quantize_mmq_q8_1<width, true>(x.data(), row_of_slot.data(), y.data(), ne00, 0, ne00, 0, ne0, rows, 1,
-                                           used);
+        eoq_quantize_scatter_mmq_q8_1<width>({ x.data(), ne00, ne00, 0, 0, ne0, tokens, 1, 1 }, row_of_slot.data(),
+                                             y.data(), rows, used);
     });
     for (int64_t slot = 0; slot < rows; ++slot) {
         const auto v = rotated<width>(x.data() + slot / used * ne00, ne00, ne0);
@@ -155,8 +156,21 @@ static void test_get_rows(void (*reference)(const block_t *, float *, int64_t)) 
     std::vector<float> found(ne00 * ids.size()), expected(ne00);
     const size_t       nb01 = blocks_of_row * sizeof(block_t), nb02 = nb01 * ne01, nb03 = nb02 * ne11;
     launch({ (uint32_t) ne10, 2, 3 }, { 64, 1, 1 }, [&] {
-        eoq_get_rows<bits, width>(blocks.data(), ids.data(), found.data(), ne00, (uint32_t) ne11, (uint32_t) ne12, ne00,
-                                  ne00 * ne10, ne00 * ne10 * ne11, nb01, nb02, nb03, 1, ne10, ne10 * ne11);
+        const size_t    nb1 = ne00 * sizeof(float), nb10 = sizeof(int32_t);
+        const eoq_fetch fetch = { ne00,
+                                  nb01,
+                                  nb02,
+                                  nb03,
+                                  ne10,
+                                  ne11,
+                                  ne12,
+                                  nb10,
+                                  nb10 * ne10,
+                                  nb10 * ne10 * ne11,
+                                  nb1,
+                                  nb1 * ne10,
+                                  nb1 * ne10 * ne11 };
+        eoq_get_rows<bits, width>(blocks.data(), ids.data(), found.data(), fetch);
     });
     for (int64_t i = 0; i < (int64_t) ids.size(); ++i) {
         const int64_t i11 = i / ne10 % ne11, i12 = i / ne10 / ne11;
