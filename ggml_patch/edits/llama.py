@@ -1,4 +1,4 @@
-"""libllama and llama-quantize: file types, what each tensor is quantised to, options."""
+"""libllama and llama-quantize: file types, what each tensor is quantised to, options. And the log of all programs."""
 
 from ggml_patch.edit import Edit
 from ggml_patch.edits.weight_types import each
@@ -131,4 +131,18 @@ _TOOL = [
     ),
 ]
 
-EDITS = [*_API, *_LOADER, *_QUANT, *_TOOL]
+_LOG = [
+    Edit(
+        path="common/log.cpp",
+        anchor=r"^        log->set_colors\(tty_can_use_colors\(\)\);$",
+        within=r"^struct common_log \* common_log_main\(\) \{$",
+        lines="""
+#if !defined(_WIN32)
+        // a program that ends leaves behind what its log's thread has not printed yet, such as a measurement's result
+        std::atexit([]() { common_log_flush(common_log_main()); });
+#endif
+""",
+    ),
+]
+
+EDITS = [*_API, *_LOADER, *_QUANT, *_TOOL, *_LOG]
