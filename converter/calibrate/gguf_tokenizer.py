@@ -19,6 +19,8 @@ from gguf_files.source import Source
 Encode = Callable[[str], list[int]]
 """From text to token ids, without any marks before or after."""
 
+_UNKNOWN, _CONTROL = spm.ModelProto.SentencePiece.UNKNOWN, spm.ModelProto.SentencePiece.CONTROL
+
 _NUMBERS = {GGUFValueType.INT32: "i", GGUFValueType.UINT32: "I", GGUFValueType.FLOAT32: "f"}
 
 
@@ -61,10 +63,13 @@ def _byte_pairs(source: Source, tokens: list[Any]) -> Encode:
 def _sentencepiece(source: Source, tokens: list[Any]) -> Encode:
     scores = _array(source, "tokenizer.ggml.scores")
     kinds = _array(source, "tokenizer.ggml.token_type")
+    unknown = _unknown_token(source, tokens, kinds)
     model = spm.ModelProto()
-    for token, score, kind in zip(tokens, scores, kinds, strict=True):
-        # what a user may write, and what only the model may, are never made of letters
-        model.pieces.add(piece=token, score=score, type=kind)
+    for index, (token, score, kind) in enumerate(zip(tokens, scores, kinds, strict=True)):
+        # what a user may write, and what only the model may, are never made of letters; one token is the unknown one,
+        # whatever the vocabulary calls it (Gemma 3's is a control token)
+        named = _UNKNOWN if index == unknown else _CONTROL if kind == _UNKNOWN else kind
+        model.pieces.add(piece=token, score=score, type=named)
     model.trainer_spec.model_type = spm.TrainerSpec.BPE
     model.trainer_spec.byte_fallback = True
     prefix = source.value("tokenizer.ggml.add_space_prefix")
@@ -73,6 +78,22 @@ def _sentencepiece(source: Source, tokens: list[Any]) -> Encode:
     model.normalizer_spec.remove_extra_whitespaces = False
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
     return lambda text: list(processor.encode(text))
+
+
+def _unknown_token(source: Source, tokens: list[Any], kinds: list[Any]) -> int:
+    """Raises CalibrationError where no token says that it stands for what the vocabulary lacks."""
+    told = source.value("tokenizer.ggml.unknown_token_id")
+    if isinstance(told, int) and 0 <= told < len(tokens):
+        return told
+    named = [index for index, kind in enumerate(kinds) if kind == _UNKNOWN] or [
+        index for index, token in enumerate(tokens) if token == "<unk>"
+    ]
+    if not named:
+        raise CalibrationError(
+            f"the vocabulary in {source.paths[0]} has no token for unknown text, so it cannot be calibrated; give the "
+            "Hugging Face folder in its place"
+        )
+    return named[0]
 
 
 def _array(source: Source, key: str) -> list[Any]:
