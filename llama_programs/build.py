@@ -53,6 +53,7 @@ TARGETS = (
     "test-quantize-fns",
     "eoq-lab",
 )
+"""All programs: those that users run, and those that tests run."""
 
 ALIASES = {"rpc-server": "ggml-rpc-server"}
 """Other names under which users know a program."""
@@ -151,42 +152,46 @@ def ensure_source(cache: Path, version: LlamaCppVersion = PINNED, cuda: str | No
     return place.source
 
 
-def is_built(place: Layout) -> bool:
-    """Whether all programs that this version of the project wants have been built there."""
+def built_targets(place: Layout) -> set[str]:
+    """The programs that have been built there, as far as they are still there."""
     try:
-        built = json.loads(place.stamp.read_text())["targets"]
-    except (OSError, ValueError, KeyError):
-        return False
-    return set(TARGETS) <= set(built) and all((place.programs / name).exists() for name in (*TARGETS, *ALIASES))
+        built = set(json.loads(place.stamp.read_text())["targets"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    aliases = [alias for alias, name in ALIASES.items() if name in built]
+    return {name for name in built if all((place.programs / one).exists() for one in (name, *aliases))}
 
 
-def built_programs(cache: Path) -> Path:
-    """The folder of the programs, for those that do not want to wait for a build. Raises BuildError without one."""
+def built_programs(cache: Path, wanted: Sequence[str] | None = None) -> Path:
+    """The folder of the built programs, which holds those `wanted` (default: all of TARGETS). Raises BuildError."""
     place = layout(cache)
-    if not is_built(place):
+    if not built_targets(place).issuperset(TARGETS if wanted is None else wanted):
         raise BuildError(f"llama.cpp with this version of the patch is not built in {cache}; run tools/setup.sh")
     return place.programs
 
 
-def ensure_programs(cache: Path, jobs: int, cuda: str | None = None) -> Path:
-    """The folder of the built programs; fetches, patches and builds whatever is missing. Raises EoqError.
+def ensure_programs(cache: Path, jobs: int, cuda: str | None = None, wanted: Sequence[str] | None = None) -> Path:
+    """The folder that `built_programs` gives; fetches, patches and builds what is missing of it. Raises EoqError.
 
     An interrupted build goes on where it stopped.
     """
     place = layout(cache, cuda=cuda)
-    if is_built(place):
+    wanted = TARGETS if wanted is None else wanted
+    if built_targets(place).issuperset(wanted):
         step(f"llama.cpp: already built in {place.folder}")
         return place.programs
     source = ensure_source(cache, cuda=cuda)
     with locked(place.folder):
-        if not is_built(place):
+        built = built_targets(place)
+        if missing := [name for name in wanted if name not in built]:
             configure(source, place, cuda)
-            compile_targets(place, jobs)
+            compile_targets(place, missing, jobs)
             for alias, name in ALIASES.items():
                 link = place.programs / alias
-                link.unlink(missing_ok=True)
-                link.symlink_to(name)
-            write_whole(place.stamp, json.dumps({"targets": TARGETS}))
+                if (place.programs / name).exists():
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(name)
+            write_whole(place.stamp, json.dumps({"targets": sorted(built.union(missing))}))
             step(f"llama.cpp: built in {place.folder}")
     return place.programs
 
@@ -219,11 +224,11 @@ def configure(source: Path, place: Layout, cuda: str | None = None) -> None:
         raise BuildError(failure("cmake cannot configure llama.cpp", place.log))
 
 
-def compile_targets(place: Layout, jobs: int) -> None:
-    """Build TARGETS; the compiler's words go to the log, and every tenth of the work to the user."""
+def compile_targets(place: Layout, targets: Sequence[str], jobs: int) -> None:
+    """Build the targets; the compiler's words go to the log, and every tenth of the work to the user."""
     env = environment() | {"CCACHE_BASEDIR": str(place.folder)}
-    command = ["cmake", "--build", str(place.build), "--parallel", str(jobs), "--target", *TARGETS]
-    step(f"llama.cpp: building {len(TARGETS)} programs with {jobs} jobs (about 10 minutes on 2 cores)")
+    command = ["cmake", "--build", str(place.build), "--parallel", str(jobs), "--target", *targets]
+    step(f"llama.cpp: building {len(targets)} programs with {jobs} jobs (minutes: all take 10 on 2 cores)")
     tenth = 0
     with (
         place.log.open("a") as log,
@@ -267,6 +272,13 @@ def main(words: Sequence[str] | None = None, prog: str = "python -m llama_progra
         metavar="ARCH",
         help="with CUDA, for this machine's GPU or for compute capabilities as CMake takes them: 86, '86;89', ...",
     )
+    parser.add_argument(
+        "--programs",
+        nargs="+",
+        choices=TARGETS,
+        metavar="NAME",
+        help=f"build these alone: {', '.join(TARGETS)} (default: all)",
+    )
     parser.add_argument("--source", action="store_true", help="only fetch and patch; print the folder of the source")
     options = parser.parse_args(words)
     if options.jobs < 1:
@@ -279,7 +291,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.source:
         print(ensure_source(cache, cuda=options.cuda))
     else:
-        print(ensure_programs(cache, options.jobs, options.cuda))
+        print(ensure_programs(cache, options.jobs, options.cuda, options.programs))
 
 
 if __name__ == "__main__":

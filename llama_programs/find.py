@@ -15,7 +15,7 @@ def find_program(name: str, folder: Path | None) -> Path:
     """A program of llama.cpp in `folder`, or the one that tools/setup.sh built. Raises NoProgramError."""
     if folder is None:
         try:
-            folder = built_programs(cache_folder())
+            folder = built_programs(cache_folder(), [name])
         except BuildError as error:
             raise NoProgramError(f"{error}, or name a folder of llama.cpp programs with --llama-bin") from None
     program = folder / name

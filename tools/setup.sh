@@ -17,6 +17,7 @@ options:
   --python EXE     the Python to make .venv with (3.11, 3.12 or 3.13; default: the first one found)
   --cuda[=ARCH]    build llama.cpp with CUDA, in a folder of its own; for this machine's GPU, or for the compute
                    capabilities that CMake would take: --cuda=86, --cuda='86;89'
+  --programs NAMES build these programs of llama.cpp alone, such as "llama-cli llama-quantize"
   --jobs N         parallel compile jobs (default: one a core)
   --help           print this text
 TEXT
@@ -39,6 +40,7 @@ while [ $# -gt 0 ]; do
         --python) python=${2:?--python needs the path of a Python}; shift ;;
         --cuda) build_options+=(--cuda native) ;;
         --cuda=?*) build_options+=(--cuda "${1#--cuda=}") ;;
+        --programs) build_options+=(--programs ${2:?--programs needs names}); shift ;;
         --jobs) build_options+=(--jobs "${2:?--jobs needs a number}"); shift ;;
         --help | -h) usage; exit 0 ;;
         *) usage >&2; fail "unknown option $1" ;;

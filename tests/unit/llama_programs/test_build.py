@@ -117,3 +117,18 @@ def test_a_build_with_cuda_stands_beside_the_other(
 )
 def test_progress(line: str, share: float | None) -> None:
     assert build.progress(line) == share
+
+
+def test_some_programs_can_be_built_before_the_rest(
+    tmp_path: Path, main_c: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    programs = build.ensure_programs(tmp_path, jobs=2, wanted=["llama-cli"])
+    assert (programs / "llama-cli").exists()
+    assert not (programs / "ggml-rpc-server").exists() and not (programs / "rpc-server").is_symlink()
+    assert build.built_programs(tmp_path, ["llama-cli"]) == programs
+    with pytest.raises(BuildError, match="is not built"):
+        build.built_programs(tmp_path)
+    capfd.readouterr()
+    build.ensure_programs(tmp_path, jobs=2)
+    assert "building 1 programs" in capfd.readouterr().err
+    assert build.built_programs(tmp_path) == programs
