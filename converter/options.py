@@ -99,7 +99,7 @@ class TypeOptions:
 
     @property
     def least_bits_per_weight(self) -> float:
-        """Of the smallest type that any weight may get by these options."""
+        """Bits a weight of the smallest type that any weight may get by these options."""
         choices = [self.weights, self.default_output, self.output, self.token_embd, *(o.type for o in self.overrides)]
         return min(bits_per_weight(choice.type) for choice in choices if choice is not None)
 
@@ -188,7 +188,7 @@ class ConversionOptions:
     """How statistics are taken where there are none."""
     source: SourceAccess = field(default_factory=SourceAccess)
     threads: int = field(default_factory=available_cores)
-    """Of all stages."""
+    """Threads of each stage."""
 
     def __post_init__(self) -> None:
         check_threads(self.threads)

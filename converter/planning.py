@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.errors import OptionError
-from converter.ingest import open_model
+from converter.ingest import model_files, open_model
 from converter.options import SourceAccess, TypeOptions, check_threads
 from converter.plan import Plan, Proposals, as_plan_file, resolve_plan
 from converter.plan.cluster import ClusterPlan, Machine, plan_cluster
@@ -27,13 +27,13 @@ class ModelPlan:
 
     model_path: Path
     file_name: str
-    """Of the source GGUF."""
+    """Name of the source GGUF."""
     architecture: str
     request: Request
     planned: Planned
     cluster: ClusterPlan | None
     proposals: Proposals
-    """Those of the planner, or as the cluster changed them."""
+    """What the planner proposed, or what the cluster made of it."""
     plan: Plan
     file: PlannedFile
 
@@ -138,7 +138,7 @@ def plan_model(
 
 
 def _inputs(model_path: Path, request: Request) -> list[Path | None]:
-    inputs: list[Path | None] = [model_path]
+    inputs: list[Path | None] = [*model_files(model_path)]
     if isinstance(request, BudgetRequest):
         inputs += [request.statistics, request.sensitivity.text if request.sensitivity else None]
     if isinstance(request, FastEwqRequest):

@@ -14,7 +14,7 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
 def add_calibration_options(group: argparse._ActionsContainer) -> None:
-    """Those that `calibration_options` reads, and --device."""
+    """Add the options that `calibration_options` reads, and --device."""
     add = group.add_argument
     add("--calib", metavar="FILE", type=Path, help="text to calibrate on (default: a mixture that comes with EOQ)")
     add("--calib-tokens", type=int, metavar="N", help="most tokens of it (default: 32768)")
@@ -45,7 +45,7 @@ def calibration_options(arguments: argparse.Namespace) -> "CalibrationOptions":
 
 
 def add_source_options(parser: argparse.ArgumentParser, beside: str) -> None:
-    """Those that `source_access` reads, and --threads; the intermediate GGUF goes `beside` something by default."""
+    """Add what `source_access` reads, and --threads; the intermediate GGUF goes `beside` something by default."""
     add = parser.add_argument
     add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
     add("--llama-dir", type=Path, metavar="DIR", help="llama.cpp tree to convert Hugging Face folders with")

@@ -82,12 +82,13 @@ def run(arguments: argparse.Namespace) -> None:
     from converter.errors import StatisticsError
     from converter.plan import read_plan_file
     from converter.plan.tables import size_lines, tensor_lines
+    from converter.report import report_path
     from converter.report.display import ConversionDisplay
     from output_files.target import check_outputs
 
     if arguments.imatrix and not arguments.imatrix.exists():
         raise StatisticsError(f"the imatrix {arguments.imatrix} does not exist; make it with llama-imatrix")
-    check_outputs([arguments.output], [arguments.plan])
+    check_outputs([arguments.output, report_path(arguments.output)], [arguments.plan])
     options = ConversionOptions(
         types=TypeOptions(
             arguments.type, arguments.output_type, arguments.token_embd_type, tuple(arguments.tensor_type)

@@ -18,7 +18,7 @@ class EvaluationProgress:
         """The run of model `number` (from 1) of `count` begins."""
 
     def chunks(self, done: int, total: int) -> None:
-        """Of the chunks of this run so many are done."""
+        """Show that `done` of the `total` chunks of this run are done."""
 
     def measured(self, measurement: Measurement) -> None:
         """The results of a model are there."""

@@ -57,7 +57,7 @@ class Source:
         return next((entry.value for entry in self.metadata if entry.key == key), None)
 
     def number(self, key: str) -> int | None:
-        """The same where it is a whole number."""
+        """The value of a key where it is a whole number, else None."""
         found = self.value(key)
         return found if isinstance(found, int) else None
 

@@ -60,7 +60,7 @@ class Compiled:
 
     file: str
     kernels: int
-    """Of EOQ, in all architectures."""
+    """Number of EOQ's kernels, in all architectures."""
     spilling: tuple[str, ...]
     """Names and architectures of kernels, llama.cpp's too, that spill registers."""
     warnings: tuple[str, ...]
@@ -72,7 +72,7 @@ class Compiled:
 
     @property
     def our_warnings(self) -> list[str]:
-        """Those in files of EOQ."""
+        """Warnings in files of EOQ."""
         return [line for line in self.warnings if _OUR_FILE.search(line)]
 
 
@@ -89,7 +89,7 @@ def find_nvcc() -> str | None:
 
 
 def known_to(nvcc: str, architectures: Sequence[str]) -> list[str]:
-    """Those of the architectures that this nvcc compiles for; the newest are not known to an old one."""
+    """The architectures that this nvcc compiles for; the newest are not known to an old one."""
     listed = subprocess.run([nvcc, "--list-gpu-arch"], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
     known = set(re.findall(r"compute_(\w+)", listed))
     for missing in (a for a in architectures if a not in known):

@@ -78,7 +78,8 @@ def output_of(command: Sequence[str]) -> str:
 def timed_run(command: Sequence[str]) -> tuple[float, int]:
     """Run a program: seconds from start to end, and its peak resident memory in bytes, mapped files included.
 
-    Raises ProgramFailed with the end of what it printed.
+    The peak is never less than what this process holds itself: the kernel counts a child from its fork on. Raises
+    ProgramFailed with the end of what it printed.
     """
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()

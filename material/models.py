@@ -71,7 +71,7 @@ class Yardstick:
     parts: int
     version: str
     sha256: str
-    """Of the joined file."""
+    """SHA-256 of the joined file."""
 
 
 YARDSTICKS = {

@@ -36,6 +36,7 @@ def run_tool(
             signal.signal(number, _interrupt)
     try:
         run(arguments)
+        sys.stdout.flush()
     except BrokenPipeError:
         # whoever read our output has seen enough; Python would complain once more when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

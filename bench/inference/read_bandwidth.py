@@ -13,7 +13,7 @@ class ReadBandwidth:
 
     program: Path
     mebibytes: int = 1024
-    """Of the buffer: many times the caches."""
+    """Size of the buffer: many times the caches."""
     passes: int = 12
 
     @classmethod

@@ -28,7 +28,7 @@ class Shape:
     layers: int = 8
     vocabulary: int = 32000
     experts: int = 0
-    """Of each feed-forward layer; 0: a dense model."""
+    """Experts of each feed-forward layer; 0: a dense model."""
     experts_used: int = 0
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ class Measured:
 
     @property
     def bytes_per_second(self) -> float:
-        """Of weights, that generation reads; the cache of keys and values is not counted."""
+        """Weights that generation reads; the cache of keys and values is not counted."""
         return self.bytes_per_token * self.generation.median
 
 
@@ -59,7 +59,7 @@ class Outcome:
     aim: Aim
     peer: str
     ratio: float
-    """Of the medians."""
+    """Ratio of the medians."""
     by_round: Spread
 
     @property
@@ -68,7 +68,7 @@ class Outcome:
 
 
 def outcomes(results: Results) -> list[Outcome]:
-    """Of the aims whose types have been measured."""
+    """Outcomes of the aims whose types have been measured."""
     found = []
     for aim in AIMS:
         peer = aim.peer or _fastest_peer(results, aim.test)

@@ -25,11 +25,11 @@ class Work:
     type: WeightType | ActivationType
     """For `quantize` a type of activations."""
     rows: int
-    """Of a slice: of what one call works on."""
+    """Rows of a slice: of what one call works on."""
     k: int
     """Length of rows."""
     columns: int
-    """Of activations that weights are multiplied with; 1 where there are none."""
+    """Columns of activations that weights are multiplied with; 1 where there are none."""
     slices: int
     """Calls go around them; 1: the data is in the cache."""
 
@@ -55,9 +55,9 @@ class Measurement:
     read_seconds: float
     """For a plain sum of the same bytes."""
     portable_seconds: float
-    """Of the portable kernel; 0 where the kernel is the portable one."""
+    """Time of the portable kernel; 0 where the kernel is the portable one."""
     gigahertz: float
-    """Of the core; 0 if unknown."""
+    """Clock of the core; 0 if unknown."""
 
     @property
     def gigabytes_per_second(self) -> float:

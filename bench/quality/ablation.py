@@ -142,7 +142,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> None:
-    check_outputs([options.json, options.markdown])
+    check_outputs([options.json, options.markdown], [options.calib])
     folder = options.work_dir or cache_folder() / "ablation" / options.model
     folder.mkdir(parents=True, exist_ok=True)
     workshop = Workshop(

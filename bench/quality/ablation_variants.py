@@ -51,7 +51,7 @@ class Workshop:
     programs: Path
     threads: int
     shrinkage: float
-    """Of the moments, for calibrated EOQ files."""
+    """Shrinkage of the moments, for calibrated EOQ files."""
 
     def label(self, variant: Variant) -> str:
         """The variant's name, and what else its bytes depend on."""

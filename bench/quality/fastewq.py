@@ -13,13 +13,15 @@ from bench.quality.fastewq_comparison import (
     Score,
     by_model,
     by_row,
+    check_enough,
     importances,
     majority,
     reproduced,
 )
-from converter.errors import OptionError
 from converter.plan.planners.fastewq import DATASET, read_dataset
+from output_files.target import check_outputs
 from output_files.whole import whole_or_not
+from terminal.tool import run_tool
 
 HEAD = ("classifier", "accuracy", "the paper's", "precision", "recall", "F1", "AUC", "TN / FN / FP / TP")
 
@@ -54,28 +56,32 @@ def plot_roc(rows: Mapping[str, Score], models: Mapping[str, Score], target: Pat
     pyplot.close(figure)
 
 
-def main() -> int:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.quality.fastewq", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--dataset", type=Path, default=DATASET, metavar="FILE.csv", help="default: the one of EOQ")
     parser.add_argument("--roc", type=Path, metavar="OUT.png", help="picture of the ROC curves")
-    options = parser.parse_args()
-    try:
-        dataset = read_dataset(options.dataset)
-        rows, models = by_row(dataset), by_model(dataset)
-        if options.roc:
-            plot_roc(rows, models, options.roc)
-    except (OptionError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> None:
+    check_outputs([options.roc], [options.dataset])
+    dataset = read_dataset(options.dataset)
+    check_enough(dataset)
+    rows, models = by_row(dataset), by_model(dataset)
+    if options.roc:
+        plot_roc(rows, models, options.roc)
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in importances(dataset).items())
     print(f"{len(dataset.rows)} blocks of {len(set(dataset.models))} models; always the commoner answer: "
           f"{majority(dataset):.2f}")  # fmt: skip
     print(f"the forest trained on everything gives back {100 * reproduced(dataset):.1f} % of the rows")
     print(f"importances: {shares}")
     print(f"\n## By row: ten folds\n\n{table(rows)}\n\n## By model: each from all others\n\n{table(models)}")
-    return 0
+
+
+def main() -> int:
+    return run_tool(run, parse_arguments(), lambda options: "nothing is kept")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converter.errors import OptionError
 from converter.plan.planners.fastewq.classifier import SEED, random_forest
 from converter.plan.planners.fastewq.dataset import FEATURES, Dataset
 
@@ -18,17 +19,17 @@ PAPER_ACCURACY: Mapping[str, float] = {
     "k nearest neighbours": 0.77,
     "Gaussian naive Bayes": 0.58,
 }
-"""Of 210 rows, trained on 490 of the same models. Its gradient boosting is XGBoost's."""
+"""Published accuracies on 210 rows, trained on 490 of the same models. Its gradient boosting is XGBoost's."""
 FOLDS = 10
 
 
 @dataclass(frozen=True)
 class Score:
-    """Of predictions for rows that the classifier had not seen."""
+    """Quality of predictions for rows that the classifier had not seen."""
 
     accuracy: float
     precision: float
-    """Of the quantised."""
+    """Precision of the class of quantised blocks."""
     recall: float
     f1: float
     confusion: tuple[int, int, int, int]
@@ -58,6 +59,18 @@ def classifiers() -> dict[str, Any]:
     }
     scaled = {name: make_pipeline(StandardScaler(), model) for name, model in plain.items()}
     return {name: scaled.get(name) or random_forest() for name in PAPER_ACCURACY}
+
+
+def check_enough(dataset: Dataset) -> None:
+    """Raises OptionError where folds would lack blocks of one kind."""
+    least = min(sum(row.quantized == kind for row in dataset.rows) for kind in (False, True))
+    if least < FOLDS:
+        raise OptionError(
+            f"{FOLDS} folds need {FOLDS} blocks of each kind, quantised and not; the data set has {least}"
+        )
+    for model in set(dataset.models):
+        if len({row.quantized for row in dataset.rows if row.model_name != model}) < 2:
+            raise OptionError(f"all blocks of one kind are of {model}, so it cannot be predicted from the others")
 
 
 def by_row(dataset: Dataset) -> dict[str, Score]:
@@ -117,7 +130,7 @@ def reproduced(dataset: Dataset) -> float:
 
 
 def importances(dataset: Dataset) -> dict[str, float]:
-    """Of the forest trained on everything; they add up to 1."""
+    """Importance of each feature in the forest trained on everything; they add up to 1."""
     forest = random_forest().fit(dataset.features, dataset.labels)
     values = forest[-1].feature_importances_
     return {name: float(value) for name, value in zip(FEATURES, values, strict=True)}

@@ -66,7 +66,7 @@ class Pair:
     plan: Proposals
     budget: Proposals
     bytes: int
-    """Of the plan's file."""
+    """Size of the plan's file."""
 
 
 def budget_name(name: str) -> str:

@@ -22,7 +22,7 @@ class LayerCall:
 
     hidden: torch.Tensor
     arguments: tuple[Any, ...]
-    """Those after the hidden states."""
+    """Positional arguments after the hidden states."""
     keywords: dict[str, Any]
     returns_tuple: bool = False
 

@@ -8,12 +8,17 @@ from pathlib import Path
 from converter.errors import OptionError
 from converter.ingest.hf_convert import convert_to_gguf
 from converter.ingest.hf_folder import HfFolder, read_hf_folder
-from converter.options import SourceAccess
+from converter.options import SourceAccess, check_threads
 from gguf_files.errors import SourceError
 from gguf_files.source import Source, open_gguf
 from llama_programs.find import find_llama_dir
 from output_files.target import check_not_input, check_space, check_writable
 from terminal.progress import Progress
+
+
+def model_files(model_path: Path) -> list[Path]:
+    """The files of a model that are known before it is opened: those of a Hugging Face folder, or the file named."""
+    return [file for file in model_path.iterdir() if file.is_file()] if model_path.is_dir() else [model_path]
 
 
 @contextmanager
@@ -31,6 +36,7 @@ def open_model(
     unless `access` names a work folder. `least_output_bits` is what the output takes for each weight at the very least:
     room for it is asked for as well.
     """
+    check_threads(threads)
     if not model_path.exists():
         raise SourceError(f"{model_path} does not exist; give a Hugging Face model folder or a GGUF file")
     if model_path.is_dir():
@@ -51,7 +57,7 @@ def _open_hf_folder(
     path: Path, target: Path, access: SourceAccess, threads: int, progress: Progress, least_output_bits: float
 ) -> Iterator[Source]:
     folder = read_hf_folder(path, access.allow_requantize)
-    check_not_input(target, [file for file in path.iterdir() if file.is_file()])
+    check_not_input(target, model_files(path))
     llama_dir = find_llama_dir(access.llama_dir)
     work_dir = access.work_dir or target.parent
     _check_room(folder, work_dir, target, least_output_bits)

@@ -22,7 +22,7 @@ class StoredTensor:
 
     name: str
     dtype: str
-    """As safetensors writes it: `BF16`, `F8_E4M3`, …"""
+    """Element type as safetensors writes it: `BF16`, `F8_E4M3`, …"""
     shape: tuple[int, ...]
     """Row length last."""
 

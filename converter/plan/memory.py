@@ -8,11 +8,11 @@ from gguf_files.names import TOKEN_EMBEDDINGS
 from gguf_files.source import Source
 
 _KV_BYTES = 2
-"""Of an element of the cache, F16 by default."""
+"""Bytes of an element of the cache, F16 by default."""
 _BATCH = 512
 """Tokens that llama.cpp computes at once by default."""
 _COPIES = 4
-"""Of what goes from one device to the next, so that several batches are under way."""
+"""Copies of what goes from one device to the next, so that several batches are under way."""
 _POSITIONS = 32
 """Bytes of a token's position and its places in the cache."""
 _TENSOR_HEAD = 96
@@ -49,7 +49,7 @@ class PlannedFile:
 
 
 def header_bytes(source: Source) -> int:
-    """Of the source's metadata, with the padding of all tensors at most."""
+    """Bytes of the source's metadata, with the padding of all tensors at most."""
     return sum(len(entry.raw) for entry in source.metadata) + len(source.tensors) * _TENSOR_HEAD
 
 
@@ -64,7 +64,7 @@ def compute_bytes(source: Source) -> int:
 
 
 def layer_compute_bytes(source: Source) -> int:
-    """The same for a machine that computes blocks but not the output."""
+    """Bytes that llama.cpp reserves for a batch on a machine that computes blocks but not the output."""
     width = source.number("{arch}.embedding_length") or 0
     hidden = source.number("{arch}.feed_forward_length") or 4 * width
     return _BATCH * 4 * (3 * hidden + 3 * width)
@@ -80,7 +80,7 @@ def passing_bytes(source: Source, context: int) -> int:
 
 
 def lookup_bytes(source: Source, context: int) -> int:
-    """The same for the one that looks up embeddings."""
+    """`passing_bytes` of the machine that looks up embeddings, and the embeddings of a batch."""
     width = source.number("{arch}.embedding_length") or 0
     return passing_bytes(source, context) + _BATCH * 4 * width
 

@@ -55,6 +55,6 @@ class Precisions:
     steps: tuple[str, ...]
     """From the finest level to the coarsest, all that a block may have."""
     levels: tuple[str, ...]
-    """Of each block, before anything is known of machines."""
+    """Level of each block, before anything is known of machines."""
     order: tuple[int, ...]
     """Blocks, the one to lose precision first at the start: by ascending entropy."""

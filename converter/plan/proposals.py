@@ -20,7 +20,7 @@ class Proposal:
 
     @property
     def name(self) -> str:
-        """Of the type, as in a plan file."""
+        """Name of the type, as in a plan file."""
         return self.type.name if self.type else RAW
 
 

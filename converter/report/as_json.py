@@ -10,7 +10,7 @@ from gguf_files.tensor_types import type_name
 from output_files.whole import write_whole
 
 VERSION = 1
-"""Of the layout of the file."""
+"""Version of the layout of the file."""
 
 
 def write_report(report: ConversionReport) -> Path:

@@ -99,9 +99,9 @@ class ConversionReport:
     stages: Mapping[str, float] = field(default_factory=dict)
     """Seconds by stage."""
     method: str = "rtn"
-    """As in the file's metadata (eoq.method)."""
+    """`eoq.method` of the file's metadata."""
     options: tuple[str, ...] = ()
-    """As in the file's metadata (eoq.options)."""
+    """`eoq.options` of the file's metadata."""
     statistics: str | None = None
     """What the statistics were taken from; None without any."""
     folds: tuple[FoldRecord, ...] = ()

@@ -13,7 +13,7 @@ _PRIOR_TOKENS = 32
 _STEP = 0.25
 """Power of the slopes' ratio in a step. Under rounding to nearest it would lead to the optimum at once."""
 _LEAST_ENERGY = 1e-6
-"""Of a channel, relative to the mean: dead channels must not get extreme scales."""
+"""Least energy of a channel, relative to the mean: dead channels must not get extreme scales."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Candidates:
     feedback: bool
     """Whether weights are rounded with error feedback and not to nearest."""
     damping: float
-    """Of the moments, relative to their mean diagonal, under error feedback."""
+    """What is added to the diagonal of the moments, relative to its mean, under error feedback."""
     greatest_scale: float
     device: str
 

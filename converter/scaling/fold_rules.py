@@ -30,9 +30,9 @@ class Rule:
 
     kind: str
     producers: Mapping[str, Rows]
-    """Those present are scaled. One weight must be among them."""
+    """Tensors whose rows are scaled where they are present. One weight must be among them."""
     consumers: tuple[str, ...]
-    """Those present are scaled."""
+    """Tensors whose columns are scaled where they are present."""
     gate: tuple[str, ...] = ()
     """One of these must be present: without a gate a nonlinearity follows the producer."""
     grouped: bool = False

@@ -59,7 +59,7 @@ class GroupSample:
     """A fold group in numbers. Scales are (experts, sources), one for each channel of the producers."""
 
     mean_squares: Vector
-    """Of the inputs, float64 (experts, sources), summed over consumers and the channels that share a scale."""
+    """Inputs' mean squares, float64 (experts, sources), summed over consumers and the channels that share a scale."""
     tokens: Vector
     """Seen by each expert, float64 (experts, 1)."""
     weight_energies: Vector

@@ -53,11 +53,11 @@ class SearchOptions:
     least_gain: float = 0.01
     """Expected relative gain below which none is tried."""
     least_long_gain: float = 0.05
-    """The same for rows longer than `refined_channels`, for which trying takes long."""
+    """Least gain for rows longer than `refined_channels`, for which trying takes long."""
     greatest_scale: float = 32.0
     """Scales are kept within 1 / this and this; their geometric mean is 1."""
     damping: float = 0.02
-    """Of the moments, relative to their mean diagonal, for expected errors under feedback."""
+    """What is added to the diagonal of the moments, relative to its mean, for expected errors under feedback."""
     device: str = "cpu"
     """Where expected errors under feedback are computed."""
     sample: SampleOptions = field(default_factory=SampleOptions)

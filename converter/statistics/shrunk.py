@@ -28,7 +28,7 @@ class ShrunkStatistics(DerivedStatistics):
         return self._shrunk(super().pooled_moments(tensor_name, expert))
 
     def _shrunk(self, moments: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The same array."""
+        """`moments` themselves, changed in place."""
         if moments.ndim == 2:
             diagonal = moments.diagonal().copy()
             moments *= np.float32(1 - self.shrinkage)

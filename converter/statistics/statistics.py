@@ -14,8 +14,9 @@ LEAST_TOKENS_PER_CHANNEL = 1 / 2
 it better. With EOQ4 on 256 rows of blk.4 of the 0.5B yardstick, the output error on other text relative to rounding to
 nearest (attn_q, ffn_gate) is 0.90 and 0.95 with n/2 tokens, 0.72 and 0.77 with n, 0.44 and 0.48 with 7 n."""
 LEAST_TOKENS_PER_OWN_CHANNEL = 1 / 64
-"""The same for what only the expert itself can tell: inputs of ffn_down, whose channels are its own, and diagonals,
-which need few tokens. In the measurement above, ffn_down has an error of 0.90 with n/64 tokens and 0.76 with n/8."""
+"""Least tokens a channel for what only the expert itself can tell: inputs of ffn_down, whose channels are its own,
+and diagonals, which need few tokens. In the measurement above, ffn_down has an error of 0.90 with n/64 tokens and
+0.76 with n/8."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Statistics(ABC):
 
     path: Path
     fingerprint: str | None
-    """Of the model that they were taken from (`fingerprint(source)`); None where the file does not tell."""
+    """`fingerprint(source)` of the model that they were taken from; None where the file does not tell."""
     tokens: int
     """Tokens of the calibration text that were run."""
     description: str

@@ -18,9 +18,9 @@ class TensorSummary:
     row_length: int
     experts: int
     least_tokens: int
-    """Of the expert that saw fewest."""
+    """Tokens of the expert that saw fewest."""
     mean_square: float
-    """Of the inputs, over all channels; the mean over the experts that saw any."""
+    """Mean square of the inputs over all channels; the mean over the experts that saw any."""
     peak: float
     """Mean square of the strongest channel, relative to the mean over all."""
     short_of_tokens: tuple[int, ...]

@@ -7,7 +7,7 @@ from math import exp, fsum, log
 from evaluation.mmlu.questions import LETTERS
 
 DEFAULT_LOG_PROBABILITY = -100.0
-"""Of an option that is not among the likeliest tokens."""
+"""Log-probability of an option that is not among the likeliest tokens."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def negative_log_likelihood(choice: Choice, answer: int) -> float:
 
 
 def score(answers: Sequence[tuple[Choice, int]]) -> Scores:
-    """Of choices with the numbers of the right options. Raises ValueError without any."""
+    """Scores of choices, each with the number of the right option. Raises ValueError without any."""
     if not answers:
         raise ValueError("there is nothing to score")
     right = sum(choice.picked == answer for choice, answer in answers)

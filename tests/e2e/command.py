@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.samples.waiting import LONGEST
+
 ROOT = Path(__file__).resolve().parents[2]
 CONVERT = (sys.executable, ROOT / "tools" / "convert_eoq.py")
 
@@ -13,11 +15,11 @@ class CommandFailed(AssertionError):
     """A program ended with a status that the test does not expect."""
 
 
-def run(*command: str | Path, expect_failure: bool = False, timeout: float = 300) -> str:
+def run(*command: str | Path, expect_failure: bool = False) -> str:
     """Run a program without input; returns what it printed on both streams together."""
     words = [str(word) for word in command]
     done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LONGEST
     )
     output = done.stdout.decode(errors="replace")
     if (done.returncode != 0) != expect_failure:

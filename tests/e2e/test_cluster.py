@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command import ROOT, convert, run
+from tests.samples.waiting import LONGEST
 
 PLAN = (sys.executable, ROOT / "tools" / "plan_eoq.py")
 PROMPT = "The quick brown fox jumps over the lazy dog, and then it"
-START_SECONDS = 60
 
 
 def free_ports(count: int) -> list[int]:
@@ -37,7 +37,7 @@ def server(command: list[str], log: Path) -> Iterator[None]:
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT) as process,
     ):
         try:
-            deadline = time.monotonic() + START_SECONDS
+            deadline = time.monotonic() + LONGEST
             while True:
                 try:
                     socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -15,8 +15,7 @@ import pytest
 
 from tests.e2e.command import ROOT, run
 from tests.e2e.conftest import Convert
-
-START_SECONDS = 120
+from tests.samples.waiting import LONGEST
 
 
 @contextmanager
@@ -29,7 +28,7 @@ def llama_server(programs: Path, model: Path) -> Iterator[str]:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         # a server that hangs is killed, which ends its output and so the loop below
-        watchdog = threading.Timer(START_SECONDS, process.kill)
+        watchdog = threading.Timer(LONGEST, process.kill)
         watchdog.start()
         reader = None
         try:
@@ -55,7 +54,7 @@ def llama_server(programs: Path, model: Path) -> Iterator[str]:
 def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the address is on this machine
-    with opener.open(request, timeout=120) as response:
+    with opener.open(request, timeout=LONGEST) as response:
         answer: dict[str, Any] = json.load(response)
     return answer
 

@@ -10,7 +10,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from converter import ConversionOptions, convert
+from converter import ConversionOptions, RoundingOptions, SourceAccess, TypeOptions, convert
 from eoq_formats.gguf_registration import register
 from tests.e2e.command import CONVERT, run
 from tests.samples.tiny_models import CONFIGS, write_model
@@ -27,7 +27,12 @@ architectures = pytest.mark.parametrize("architecture", CONFIGS)
 
 
 def to_nearest(kind: str) -> ConversionOptions:
-    return ConversionOptions(kind, rounding="nearest", awq=False)
+    return ConversionOptions(TypeOptions(kind), RoundingOptions("nearest", awq=False))
+
+
+def throughout(kind: str, llama_source: Path | None = None) -> ConversionOptions:
+    """All weights in one type."""
+    return ConversionOptions(TypeOptions(tensor_types=(f".={kind}",)), source=SourceAccess(llama_dir=llama_source))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +110,7 @@ def test_logits_match_the_dequantised_weights(
 ) -> None:
     folder = folders[architecture]
     f32 = tmp_path / f"{architecture}-f32.gguf"
-    convert(folder, f32, ConversionOptions(llama_dir=llama_source, tensor_types=(".=f32",)))
+    convert(folder, f32, throughout("f32", llama_source))
     tokens, logits = llama_cpp_logits(programs, f32, PROMPTS[0], tmp_path)
     original = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     from_gguf = transformers_logits(transformers_model(folder, dequantized(f32)), tokens)
@@ -116,7 +121,7 @@ def test_logits_match_the_dequantised_weights(
     errors = {}
     for kind in ("q8_0", *EOQ_KINDS):
         target = tmp_path / f"{architecture}-{kind}.gguf"
-        convert(f32, target, ConversionOptions(tensor_types=(".=q8_0",)) if kind == "q8_0" else to_nearest(kind))
+        convert(f32, target, throughout(kind) if kind == "q8_0" else to_nearest(kind))
         model = transformers_model(folder, dequantized(target))
         each = []
         for prompt in PROMPTS:
@@ -139,7 +144,7 @@ def test_a_folder_converts_in_one_command(
     assert {"EOQ4", "EOQ4_64"} <= {t.tensor_type.name for t in tensors.values()}
 
     f32 = tmp_path / "f32.gguf"
-    convert(folders[architecture], f32, ConversionOptions(llama_dir=llama_source, tensor_types=(".=f32",)))
+    convert(folders[architecture], f32, throughout("f32", llama_source))
     convert(f32, again, to_nearest("eoq4"))
     for tensor in gguf.GGUFReader(again).tensors:
         assert np.array_equal(tensor.data, tensors[tensor.name].data), tensor.name

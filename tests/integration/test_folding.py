@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converter import ConversionOptions, convert
+from converter import ConversionOptions, SourceAccess, TypeOptions, convert
 from converter.scaling.fold_groups import FoldGroup, fold_groups
 from converter.scaling.fold_rules import ARCHITECTURES
 from converter.scaling.folding import Fold, Folded
@@ -64,7 +64,8 @@ def model(request: pytest.FixtureRequest) -> Callable[[str], Path]:
         source = models.minilm() if architecture == "bert" else folder / architecture
         if architecture != "bert":
             write_model(architecture, source)
-        convert(source, target, ConversionOptions(llama_dir=llama_source, tensor_types=(".=f32",)))
+        access = SourceAccess(llama_dir=llama_source)
+        convert(source, target, ConversionOptions(TypeOptions(tensor_types=(".=f32",)), source=access))
         return target
 
     return get

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 Tensors = Mapping[str, NDArray[np.generic]]
 
 
-def random_weights(seed: int, *shape: int, dtype: type = np.float16) -> NDArray[np.generic]:
+def random_weights(seed: int, *shape: int, dtype: type = np.float16) -> NDArray[np.floating]:
     """Gaussian weights of a size that models have; shape with the row length last."""
-    return (np.random.default_rng(seed).standard_normal(shape) * 0.05).astype(dtype)
+    weights: NDArray[np.floating] = (np.random.default_rng(seed).standard_normal(shape) * 0.05).astype(dtype)
+    return weights
 
 
 def tiny_model(row: int = 128, tied: bool = False) -> dict[str, NDArray[np.generic]]:
     """Tensors of one block under the names of the llama architecture."""
-    tensors = {
+    tensors: dict[str, NDArray[np.generic]] = {
         "token_embd.weight": random_weights(1, 40, row),
         "output.weight": random_weights(2, 40, row),
         "blk.0.attn_norm.weight": random_weights(3, row, dtype=np.float32),
@@ -51,7 +52,7 @@ def write_gguf(
     return path
 
 
-class TypedBytes(np.ndarray):
+class TypedBytes(np.ndarray[tuple[int, ...], np.dtype[np.uint8]]):
     """The packed bytes of a tensor, with its type."""
 
     gguf_type: GGMLQuantizationType

@@ -45,6 +45,7 @@ class MemoryStatistics(Statistics):
             name: list(x) if isinstance(x, list | tuple) else [np.asarray(x)] for name, x in inputs.items()
         }
         self.diagonal_only = diagonal_only
+        self.has_moments = not diagonal_only
         self.keys = dict(keys or {})
         self.path = Path("memory")
         self.fingerprint = None

@@ -37,13 +37,18 @@ def inputs(seed: int, tokens: int, n: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal((tokens, n)).astype(np.float32)
 
 
+def mean_of_products(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of x xᵀ over inputs (tokens, n), (n, n); zeros without inputs."""
+    return np.asarray(x.T @ x / max(1, len(x)), dtype=np.float32)
+
+
 def write_statistics(target: Path, source: Source, seed: int, counts: tuple[int, ...] = (40, 7, 0)) -> MomentsFile:
     """Moments of random inputs: 50 for attention, `counts` for the experts."""
     head = StatisticsHead(fingerprint(source), 50, f"text {seed}", ("a note",), LAYOUTS)
     with StatisticsWriter(target, head) as writer:
         for layout, numbers in zip(LAYOUTS, ((50,), counts), strict=True):
             given = [inputs(seed + i, count, layout.row_length) for i, count in enumerate(numbers)]
-            moments = [x.T @ x / max(1, len(x)) for x in given]
+            moments = [mean_of_products(x) for x in given]
             pieces = (piece for m in moments for piece in pack(m))
             writer.write(pieces, np.stack([np.diag(m) for m in moments]), np.array(numbers))
         writer.commit()

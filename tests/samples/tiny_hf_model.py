@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import sentencepiece
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 CONFIG = {
@@ -38,7 +39,7 @@ def _train_tokenizer() -> bytes:
     return model.getvalue()
 
 
-def write_tiny_llama(folder: Path, **config: Any) -> dict[str, np.ndarray]:
+def write_tiny_llama(folder: Path, **config: Any) -> dict[str, NDArray[np.float32]]:
     """Write the model; returns its weights by Hugging Face name."""
     folder.mkdir()
     tokenizer = _train_tokenizer()

@@ -58,7 +58,7 @@ class Decisions:
     threshold: float
     """mean - X * deviation."""
     levels: tuple[str, ...]
-    """Of each block."""
+    """Level of each block."""
     order: tuple[int, ...]
     """Blocks by ascending entropy, the first to be quantised first; equal ones in the model's order."""
 

@@ -22,7 +22,7 @@ CANDIDATES = LADDER
 Q8_0_ERROR = 2.87e-5
 """Relative squared error of Q8_0 on normally distributed weights: (largest of 32 / 127)² / 12, a mean."""
 F16_ERROR = 4e-8
-"""The same of F16, whose errors are 2^-12 of a weight on average."""
+"""Relative squared error of F16, whose errors are 2^-12 of a weight on average."""
 FEEDBACK_EXCESS = {2: 1.26, 3: 1.10, 4: 1.0, 5: 0.94, 6: 0.93}
 """Error of the outputs after error feedback, over that of the codebook, both relative to 4 bits.
 
@@ -38,7 +38,7 @@ class TensorLoss:
     feedback: float = 1.0
     """Error of the outputs relative to their energy, over that of the codebook, for the EOQ types."""
     nearest: float = 1.0
-    """The same over the relative error of single weights, for types that are rounded to nearest."""
+    """Error of the outputs over the relative error of single weights, for types that are rounded to nearest."""
     weight: float = 1.0
     """What a relative error of the outputs of 1 costs; 1 for all where sensitivities are not measured."""
 

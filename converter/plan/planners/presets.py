@@ -22,7 +22,7 @@ class Preset:
     description: str
     """One line."""
     steps: Callable[[Sequence[str]], Steps]
-    """Of the names of the blocks, in the model's order."""
+    """The preset's steps for the names of the blocks, in the model's order."""
 
 
 def _blocks(names: Sequence[str]) -> str:

@@ -73,7 +73,7 @@ def _entropy(largest: float, log_sum: float, epsilon: float, piece: Floats) -> f
 
 
 def matrix_entropy(source: Source, tensor: TensorInfo, epsilon: float = EPSILON, threads: int = 1) -> float:
-    """Of a tensor; the matrices of experts that are stored together count as one. Raises SourceError."""
+    """Entropy of a tensor; matrices of experts that are stored together count as one. Raises SourceError."""
     with RowWorkers(1) as workers:
         weights = SourceWeights(source, workers)
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.samples.waiting import LONGEST
+
 TOOL = Path(__file__).resolve().parents[3] / "tools" / "convert_eoq.py"
 
 
@@ -17,7 +19,7 @@ def run_tool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def run_calibrated(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the tool with its own defaults."""
-    return subprocess.run([sys.executable, TOOL, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, TOOL, *map(str, arguments)], capture_output=True, text=True, timeout=LONGEST)
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], message: str) -> None:
@@ -38,5 +40,5 @@ def run_and_signal(ready: Callable[[str], bool], number: signal.Signals, *argume
             if ready(line):
                 process.send_signal(number)
                 break
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=LONGEST)
     return process.returncode, errors

@@ -10,7 +10,15 @@ import gguf
 import numpy as np
 import pytest
 
-from converter import CalibrationOptions, ConversionOptions, ConversionReport, convert
+from converter import (
+    CalibrationOptions,
+    ConversionOptions,
+    ConversionReport,
+    RoundingOptions,
+    SourceAccess,
+    TypeOptions,
+    convert,
+)
 from converter.errors import CalibrationError, StatisticsError
 from eoq_formats.gguf_registration import register
 from tests.integration.converter.command_line import assert_refused, run_calibrated
@@ -35,14 +43,18 @@ def source(tmp_path_factory: pytest.TempPathFactory, llama_source: Path) -> Path
     """A qwen3 with tied embeddings, as F32 GGUF."""
     folder = tmp_path_factory.mktemp("model")
     write_model("qwen3", folder / "hf")
-    convert(folder / "hf", folder / "f32.gguf", ConversionOptions(llama_dir=llama_source, tensor_types=(".=f32",)))
+    access = SourceAccess(llama_dir=llama_source)
+    f32 = ConversionOptions(TypeOptions(tensor_types=(".=f32",)), source=access)
+    convert(folder / "hf", folder / "f32.gguf", f32)
     shutil.rmtree(folder / "hf")
     return folder / "f32.gguf"
 
 
-def options(text: Path, **chosen: Any) -> ConversionOptions:
+def options(
+    text: Path, type: str = "eoq4", rounding: RoundingOptions | None = None, statistics: Path | None = None
+) -> ConversionOptions:
     calibration = CalibrationOptions(text=text, tokens=TOKENS, sequence_length=128)
-    return ConversionOptions(calibration=calibration, **chosen)
+    return ConversionOptions(TypeOptions(type), rounding or RoundingOptions(), statistics, calibration)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +66,7 @@ def by_methods(source: Path, text: Path, tmp_path_factory: pytest.TempPathFactor
         for rounding in ("nearest", "feedback"):
             name = "+".join(["awq"] * awq + [rounding])
             statistics = folder / "s.stats" if awq or rounding == "feedback" else None
-            chosen = options(text, type="eoq3", awq=awq, rounding=rounding, statistics=statistics)
+            chosen = options(text, "eoq3", RoundingOptions(rounding, awq), statistics)
             reports[name] = convert(source, folder / f"{name}.gguf", chosen)
     return reports
 
@@ -112,7 +124,7 @@ def test_metadata_names_method_and_text(by_methods: dict[str, ConversionReport])
 def test_statistics_that_are_kept_give_the_same_file_as_those_made_on_the_way(
     source: Path, text: Path, by_methods: dict[str, ConversionReport], tmp_path: Path
 ) -> None:
-    fresh = convert(source, tmp_path / "fresh.gguf", options(text, type="eoq3"))
+    fresh = convert(source, tmp_path / "fresh.gguf", options(text, "eoq3"))
     assert fresh.target.read_bytes() == by_methods["awq+feedback"].target.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh.gguf", "fresh.report.json"]
 
@@ -139,7 +151,7 @@ def test_a_model_that_transformers_cannot_run_names_the_ways_out(text: Path, tmp
 
 def test_nothing_to_quantise_needs_no_calibration(tmp_path: Path) -> None:
     source = write_gguf(tmp_path / "source.gguf", tiny_model())
-    report = convert(source, tmp_path / "m.gguf", ConversionOptions(tensor_types=(".=q8_0",)))
+    report = convert(source, tmp_path / "m.gguf", ConversionOptions(TypeOptions(tensor_types=(".=q8_0",))))
     assert report.method == "rtn" and report.statistics is None
 
 
@@ -147,7 +159,7 @@ def test_the_command_line_from_folder_to_file(tmp_path: Path, text: Path, llama_
     write_model("llama", tmp_path / "model")
     out = tmp_path / "out"
     out.mkdir()
-    arguments = [tmp_path / "model", out / "m.gguf", "--llama-dir", llama_source, "--calib", text]
+    arguments = (tmp_path / "model", out / "m.gguf", "--llama-dir", llama_source, "--calib", text)
     done = run_calibrated(*arguments, "--calib-tokens", "1024", "--calib-length", "64", "--table", "--damping", "0.05")
     assert (done.returncode, done.stderr) == (0, "")
     for line in ("calibrating …", "scaling (AWQ) …", "quantising …"):
@@ -202,7 +214,7 @@ def test_an_imatrix_gives_feedback_within_blocks(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    report = convert(source, tmp_path / "m.gguf", options(text, type="eoq3", statistics=imatrix))
+    report = convert(source, tmp_path / "m.gguf", options(text, "eoq3", statistics=imatrix))
     for record in report.records:
         if record.method == "feedback":
             assert record.weighted is not None and record.weighted.final < 0.95 * record.weighted.nearest
@@ -215,9 +227,8 @@ def test_what_is_read_is_never_written_over(option: str, source: Path, tmp_path:
         read = tmp_path / name
         read.write_text("mine")
         target = read if name == "read.gguf" else tmp_path / "m.gguf"
-        assert_refused(run_calibrated(source, target, option, read), "cannot be both read and written over")
+        assert_refused(run_calibrated(source, target, option, read), f"would write over {read}, which is read")
         assert read.read_text() == "mine"
-    assert_refused(
-        run_calibrated(source, tmp_path / "new.gguf", "--stats", tmp_path / "new.gguf"), "both read and written"
-    )
-    assert not (tmp_path / "new.gguf").exists()
+    new = tmp_path / "new.gguf"
+    assert_refused(run_calibrated(source, new, "--stats", new), f"would write over {new}, which is read")
+    assert not new.exists()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -16,14 +17,18 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from converter.calibrate import calibrate, stages
+from converter.calibrate import stages
+from converter.calibrate.calibrate import calibrate
 from converter.calibrate.load import LoadedModel, load_model
 from converter.calibrate.sequences import make_sequences
 from converter.errors import CalibrationError, StatisticsError
+from converter.ingest.hf_convert import convert_to_gguf
+from converter.ingest.hf_folder import read_hf_folder
 from converter.options import CalibrationOptions
 from converter.statistics import Statistics, check_statistics, open_statistics
-from gguf_files.source import open_gguf
+from gguf_files.source import Source, open_gguf
 from material import models
+from terminal.progress import Progress
 from tests.e2e.command import run
 from tests.samples.tiny_ggufs import write_gguf_model
 from tests.samples.tiny_models import CONFIGS
@@ -33,6 +38,8 @@ Folders = Callable[[str], tuple[Path, Path]]
 
 ROUNDING = 2e-6
 """Relative error in the norm of sums in float32, in whatever order."""
+THREADS = 1
+"""More would sum in another order."""
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
 IN_LLAMA_CPP = ("llama", "mixtral", "qwen2", "qwen3", "gemma3", "phi3", "qwen2moe", "qwen3moe")
 IMATRIX_TOLERANCE = {"gemma3": 1e-3}
@@ -51,15 +58,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def options(folder: Path, **changes: object) -> CalibrationOptions:
+def options(folder: Path) -> CalibrationOptions:
     """Four sequences of 128 tokens."""
-    settings = {"text": write_text(folder), "tokens": 512, "sequence_length": 128, "threads": 1} | changes
-    return CalibrationOptions(**settings)  # type: ignore[arg-type]
+    return CalibrationOptions(text=write_text(folder), tokens=512, sequence_length=128)
 
 
 def run_calibration(model: Path, gguf_file: Path, target: Path, chosen: CalibrationOptions) -> Statistics:
     source = open_gguf(gguf_file)
-    return calibrate(source, model, matrices(source), target, chosen)
+    return calibrate(source, model, matrices(source), target, chosen, THREADS, Progress())
 
 
 def plain_moments(
@@ -67,7 +73,7 @@ def plain_moments(
 ) -> dict[tuple[str, int], tuple[int, NDArray[np.float64]]]:
     """Tokens and mean of x xᵀ in float64 for each linear module, by GGUF tensor and expert: hooks on the model."""
     source = open_gguf(gguf_file)
-    tokens = make_sequences(load_model(folder, source, chosen), chosen).tokens
+    tokens = make_sequences(load_model(folder, source, chosen, THREADS), chosen).tokens
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     arch = next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == source.architecture)
     names = gguf.get_tensor_name_map(arch, model.config.num_hidden_layers)
@@ -89,6 +95,12 @@ def plain_moments(
         for sequence in tokens:
             model(sequence[None])
     return {key: (sum(map(len, pieces)), (x := np.concatenate(pieces)).T @ x / len(x)) for key, pieces in given.items()}
+
+
+def known(statistics: Statistics, name: str, expert: int = 0) -> NDArray[np.float32]:
+    moments = statistics.moments(name, expert)
+    assert moments is not None
+    return moments
 
 
 def difference(got: NDArray[np.floating] | None, true: NDArray[np.floating]) -> float:
@@ -153,7 +165,7 @@ def test_diagonals_are_those_of_llama_imatrix(architecture: str, tiny: Folders, 
         gguf_file = tiny(architecture)[1]
     else:
         gguf_file = write_gguf_model(architecture, folder / f"{architecture}.gguf", tiny("llama")[1])
-    chosen = options(folder, text=write_text(folder, 30), tokens=256, sequence_length=256)
+    chosen = replace(options(folder), text=write_text(folder, 30), tokens=256, sequence_length=256)
     found = run_calibration(gguf_file, gguf_file, folder / "s.stats", chosen)
     exact = ("-c", "256", "--chunks", "1", "-fa", "off", "-ctk", "f32", "-ctv", "f32", "-t", "1", "--no-ppl")
     text, imatrix = write_text(folder), folder / "imatrix.gguf"
@@ -173,7 +185,7 @@ def test_diagonals_are_those_of_llama_imatrix(architecture: str, tiny: Folders, 
 def test_little_memory_changes_nothing(architecture: str, tiny: Folders, folder: Path) -> None:
     model, gguf_file = tiny(architecture)
     usual = run_calibration(model, gguf_file, folder / "a.stats", options(folder))
-    frugal = run_calibration(model, gguf_file, folder / "b.stats", options(folder, memory_limit=1))
+    frugal = run_calibration(model, gguf_file, folder / "b.stats", replace(options(folder), memory_limit=1))
     assert_same(frugal, usual, 0)
 
 
@@ -184,7 +196,7 @@ def test_models_whose_layers_are_no_chain_are_run_whole(
     model, gguf_file = tiny("qwen2")
     usual = run_calibration(model, gguf_file, folder / "a.stats", options(folder))
     monkeypatch.setattr(stages, "can_chain", lambda *arguments: False)
-    whole = run_calibration(model, gguf_file, folder / "b.stats", options(folder, memory_limit=memory_limit))
+    whole = run_calibration(model, gguf_file, folder / "b.stats", replace(options(folder), memory_limit=memory_limit))
     assert_same(whole, usual, ROUNDING)
 
 
@@ -192,7 +204,7 @@ def test_models_whose_layers_are_no_chain_are_run_whole(
 def test_bfloat16_is_nearly_as_exact(architecture: str, tiny: Folders, folder: Path) -> None:
     model, gguf_file = tiny(architecture)
     usual = run_calibration(gguf_file, gguf_file, folder / "a.stats", options(folder))
-    half = run_calibration(gguf_file, gguf_file, folder / "b.stats", options(folder, dtype="bfloat16"))
+    half = run_calibration(gguf_file, gguf_file, folder / "b.stats", replace(options(folder), dtype="bfloat16"))
     assert "bfloat16" in half.description and half.tensor_names == usual.tensor_names
     differences = [
         difference(half.moments(name, expert), true)
@@ -202,14 +214,14 @@ def test_bfloat16_is_nearly_as_exact(architecture: str, tiny: Folders, folder: P
     ]
     assert 0 < max(differences) < 0.1 and np.median(differences) < 0.02
     if architecture != "gemma3":  # its tiny folder has another tokenizer than its GGUF
-        again = run_calibration(model, gguf_file, folder / "c.stats", options(folder, dtype="bfloat16"))
+        again = run_calibration(model, gguf_file, folder / "c.stats", replace(options(folder), dtype="bfloat16"))
         assert_same(again, half, ROUNDING)
 
 
 def test_all_experts_can_be_shown_all_tokens(tiny: Folders, folder: Path) -> None:
     model, gguf_file = tiny("mixtral")
     routed = run_calibration(model, gguf_file, folder / "a.stats", options(folder))
-    shown = run_calibration(model, gguf_file, folder / "b.stats", options(folder, all_experts=True))
+    shown = run_calibration(model, gguf_file, folder / "b.stats", replace(options(folder), all_experts=True))
     assert "every token shown to all experts" in shown.description
     for layer in (0, 1):
         gate, down = f"blk.{layer}.ffn_gate_exps.weight", f"blk.{layer}.ffn_down_exps.weight"
@@ -218,24 +230,24 @@ def test_all_experts_can_be_shown_all_tokens(tiny: Folders, folder: Path) -> Non
         # of what every expert is now given, the routed tokens were a part: each token twice
         weights = routed.counts(gate) / (2 * 512)
         assert difference(np.einsum("e,en->n", weights, routed.diagonal(gate)), shown.diagonal(gate)[0]) < ROUNDING
-        assert np.array_equal(shown.moments(gate, 0), shown.moments(gate, 3))  # type: ignore[arg-type]
-        assert not np.array_equal(shown.moments(down, 0), shown.moments(down, 3))  # type: ignore[arg-type]
+        assert np.array_equal(known(shown, gate, 0), known(shown, gate, 3))
+        assert not np.array_equal(known(shown, down, 0), known(shown, down, 3))
     # what the router chose went on to the next layer
     attention = "blk.1.attn_q.weight"
-    assert np.array_equal(shown.moments(attention), routed.moments(attention))  # type: ignore[arg-type]
+    assert np.array_equal(known(shown, attention), known(routed, attention))
     assert (folder / "b.stats").stat().st_size < (folder / "a.stats").stat().st_size
 
 
 def test_experts_that_no_token_reached_have_empty_statistics(
     tiny: Folders, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def with_fixed_router(*arguments: object) -> LoadedModel:
-        loaded = load_model(*arguments)  # type: ignore[arg-type]
-        for layer in loaded.model.model.layers:
+    def with_fixed_router(path: Path, source: Source, options: CalibrationOptions, threads: int) -> LoadedModel:
+        loaded = load_model(path, source, options, threads)
+        for layer in loaded.network.model.layers:
             layer.block_sparse_moe.gate.forward = lambda x: torch.tensor([0.0, 3, 1, 2]).expand(len(x), 4)
         return loaded
 
-    monkeypatch.setattr(sys.modules["converter.calibrate.calibrate"], "load_model", with_fixed_router)
+    monkeypatch.setattr("converter.calibrate.calibrate.load_model", with_fixed_router)
     _, gguf_file = tiny("mixtral")
     found = run_calibration(gguf_file, gguf_file, folder / "s.stats", options(folder))
     for name in ("blk.0.ffn_down_exps.weight", "blk.1.ffn_gate_exps.weight"):
@@ -249,13 +261,9 @@ def test_experts_that_no_token_reached_have_empty_statistics(
 
 @pytest.mark.download
 def test_bert_like_encoders(folder: Path, llama_source: Path) -> None:
-    from converter.ingest.hf_convert import convert_to_gguf
-    from converter.ingest.hf_folder import read_hf_folder
-    from terminal.progress import Progress
-
     model, gguf_file = models.minilm(), folder / "minilm.gguf"
     convert_to_gguf(read_hf_folder(model, allow_requantize=False), gguf_file, llama_source, 2, Progress())
-    found = run_calibration(model, gguf_file, folder / "s.stats", options(folder, tokens=256, text=None))
+    found = run_calibration(model, gguf_file, folder / "s.stats", replace(options(folder), tokens=256, text=None))
     assert len(found.tensor_names) == 36 and found.tokens == 256
     assert found.input_key("blk.0.attn_q.weight") == found.input_key("blk.0.attn_v.weight")
     assert found.counts("blk.5.ffn_down.weight").tolist() == [256]
@@ -328,4 +336,4 @@ def test_an_architecture_that_transformers_cannot_read_from_a_gguf(tiny: Folders
 def test_a_device_that_is_not_there(tiny: Folders, folder: Path) -> None:
     _, gguf_file = tiny("llama")
     with pytest.raises(CalibrationError, match=r"cannot use the device 'nonsense'.*choose cpu"):
-        run_calibration(gguf_file, gguf_file, folder / "s.stats", options(folder, device="nonsense"))
+        run_calibration(gguf_file, gguf_file, folder / "s.stats", replace(options(folder), device="nonsense"))

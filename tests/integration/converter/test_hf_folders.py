@@ -109,7 +109,8 @@ def test_code_in_a_model_folder_is_never_run(
     assert not (tmp_path / "it ran").exists() and not list(folder.iterdir())
 
     # the same folder without our launcher: the danger is real
-    command = [sys.executable, llama_source / "convert_hf_to_gguf.py", hostile_model, "--outfile", tmp_path / "x.gguf"]
+    command = [sys.executable, str(llama_source / "convert_hf_to_gguf.py"), str(hostile_model)]
+    command += ["--outfile", str(tmp_path / "x.gguf")]
     environment = os.environ | {
         "HF_HOME": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "1",
@@ -145,7 +146,7 @@ def test_a_tree_without_converter(model: Path, folder: Path, tmp_path: Path) -> 
 
 def test_the_output_is_no_file_of_the_model(model: Path) -> None:
     before = (model / "model.safetensors").read_bytes()
-    assert_refused(run_tool(model, model / "model.safetensors"), "is the file that is converted")
+    assert_refused(run_tool(model, model / "model.safetensors"), "model.safetensors, which is read")
     assert (model / "model.safetensors").read_bytes() == before
 
 
@@ -170,6 +171,6 @@ def test_interruption_ends_the_converter_and_leaves_nothing(
 
     arguments = (model, folder / "m.gguf", "--llama-dir", tree, "--work-dir", work)
     status, errors = run_and_signal(started, number, *arguments)
-    assert status == 128 + number and "Traceback" not in errors
+    assert (status, errors) == (128 + number, "error: interrupted; nothing was written\n")
     assert not list(folder.iterdir()) and not list(work.iterdir())
     assert not Path(f"/proc/{pid.read_text()}").exists()

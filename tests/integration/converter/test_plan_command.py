@@ -10,11 +10,16 @@ from gguf import GGUFWriter
 
 from eoq_formats.gguf_registration import register
 from tests.e2e.command import ROOT, run
-from tests.integration.converter.command_line import assert_refused, run_tool
+from tests.integration.converter.command_line import assert_refused, run_calibrated, run_tool
 from tests.samples.gguf_samples import random_weights, write_gguf
 from tests.samples.tiny_sources import write_folder_and_gguf, write_text
 
 register()
+
+LLAMA_8B = {
+    "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "num_hidden_layers": 32,
+}  # fmt: skip
 
 PLAN = (sys.executable, ROOT / "tools" / "plan_eoq.py")
 
@@ -57,11 +62,11 @@ def test_an_ewq_plan_is_made_converted_and_kept(model: Path, tmp_path: Path) -> 
         assert block["entropy"] == pytest.approx(total / block["weights"], rel=1e-14)
     assert picture.read_bytes().startswith(b"\x89PNG")
 
-    said = run_tool(model, output, "--plan", plan, "--dry-run")
-    assert said.returncode == 0 and not output.exists()
-    assert "blk.0.attn_q.weight" in said.stdout and "entropy 4." in said.stdout
+    dry = run_tool(model, output, "--plan", plan, "--dry-run")
+    assert dry.returncode == 0 and not output.exists()
+    assert "blk.0.attn_q.weight" in dry.stdout and "entropy 4." in dry.stdout
     # 2 heads of 32 for keys and for values, 4 blocks, 2 bytes
-    assert f"{512 * 2 * 32 * 2 * 4 * 2 / 1e6:.1f} of which are the F16 cache of 512 tokens" in said.stdout
+    assert f"{512 * 2 * 32 * 2 * 4 * 2 / 1e6:.1f} of which are the F16 cache of 512 tokens" in dry.stdout
 
     done = run_tool(model, output, "--plan", plan)
     assert done.returncode == 0, done.stderr
@@ -71,7 +76,7 @@ def test_an_ewq_plan_is_made_converted_and_kept(model: Path, tmp_path: Path) -> 
     assert found["token_embd.weight"] == "eoq6"  # tied: the output's type
     options = gguf.GGUFReader(output).fields["eoq.options"].contents()
     assert any(text.startswith("plan=ewq, ") for text in options)
-    planned = float(said.stdout.split("file: ")[1].split(" MB")[0].replace(",", ""))
+    planned = float(dry.stdout.split("file: ")[1].split(" MB")[0].replace(",", ""))
     assert planned == pytest.approx(output.stat().st_size / 1e6, abs=0.1)
 
 
@@ -109,6 +114,16 @@ def test_a_hugging_face_folder(tmp_path: Path, llama_source: Path) -> None:
     run(*PLAN, folder, "--planner", "ewq", "--json", plan, "--llama-dir", llama_source)
     assert len(json.loads(plan.read_text())["blocks"]) == 2
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_nothing_of_a_model_folder_is_written_over(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(LLAMA_8B))
+    for model in (tmp_path, config):
+        for output in (("--json", config), ("--plot", config)):
+            said = run(*PLAN, model, "--planner", "fastewq", *output, expect_failure=True)
+            assert said == f"error: the output {config} would write over {config}, which is read; give another name\n"
+    assert json.loads(config.read_text()) == LLAMA_8B
 
 
 def test_a_cluster_lowers_precision_until_it_fits(model: Path, tmp_path: Path) -> None:
@@ -163,10 +178,20 @@ def test_errors_are_one_sentence(model: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("--planner", "ewq", "--target-bpw", "4"), "--target-bpw is not for --planner ewq but for budget"),
         (("--variant", "8bit", "--target-bpw", "4"), "--variant is not for --planner budget but for ewq and fastewq"),
-        (("--target-bpw", "4", "--calib", "text.txt"), "--calib is a text for --sensitivity"),
+        (("--target-bpw", "4", "--calib", "text.txt"), "--calib is for --sensitivity, which was not asked for"),
+        (("--target-bpw", "4", "--calib-tokens", "512"), "--calib-tokens is for --sensitivity"),
+        (("--target-bpw", "4", "--device", "cuda"), "--device is for --sensitivity"),
     ):
         said = run(*PLAN, model, *arguments, expect_failure=True)
         assert said.startswith("usage: ") and message in said.splitlines()[-1]
     before = sorted(path.name for path in tmp_path.iterdir())
     assert_refused(run_tool(model, tmp_path / "out.gguf", "--plan", model), "is not UTF-8")
+    # the report, which comes with a conversion, is an output too
+    plan = tmp_path / "out.report.json"
+    plan.write_text("{}")
+    for option in ("--plan", "--calib"):
+        message = f"the output {plan} would write over {plan}, which is read"
+        assert_refused(run_calibrated(model, tmp_path / "out.gguf", option, plan), message)
+    assert plan.read_text() == "{}"
+    plan.unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -15,13 +15,14 @@ from converter.calibrate.sequences import make_sequences
 from converter.options import CalibrationOptions
 from gguf_files.source import open_gguf
 from gguf_files.tensors import TensorInfo
+from terminal.progress import Progress
 from tests.samples.tiny_sources import matrices, write_folder_and_gguf, write_text
 
 
 def divergence(loaded: LoadedModel, tokens: torch.Tensor, base: torch.Tensor) -> float:
     """KL divergence in nats a token."""
     with torch.no_grad():
-        logits = loaded.model(input_ids=tokens).logits.double().log_softmax(-1)
+        logits = loaded.network(input_ids=tokens).logits.double().log_softmax(-1)
     return float((base.exp() * (base - logits)).sum(-1).mean())
 
 
@@ -42,24 +43,25 @@ def with_noise(module: torch.nn.Module, share: float, generator: torch.Generator
 def energy(module: torch.nn.Module, output: torch.Tensor) -> float:
     """Of the product alone."""
     bias = module.bias
-    return float((output if bias is None else output - bias).square().sum())  # type: ignore[operator]
+    assert bias is None or isinstance(bias, torch.Tensor)
+    return float((output if bias is None else output - bias).square().sum())
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 def test_the_divergence_of_small_errors_is_predicted(architecture: str, tmp_path: Path, llama_source: Path) -> None:
     folder, gguf_file = write_folder_and_gguf(architecture, tmp_path, llama_source)
-    options = CalibrationOptions(text=write_text(tmp_path), tokens=512, sequence_length=64, threads=1)
+    options = CalibrationOptions(text=write_text(tmp_path), tokens=512, sequence_length=64)
     source = open_gguf(gguf_file)
     targets = matrices(source)
-    found = measure_sensitivity(source, folder, targets, options)
-    loaded = load_model(folder, source, options)
-    loaded.model.requires_grad_(False)
+    found = measure_sensitivity(source, folder, targets, options, 1, Progress())
+    loaded = load_model(folder, source, options, 1)
+    loaded.network.requires_grad_(False)
     tokens = make_sequences(loaded, options).tokens
     with torch.no_grad():
-        base = loaded.model(input_ids=tokens).logits.double().log_softmax(-1)
+        base = loaded.network(input_ids=tokens).logits.double().log_softmax(-1)
     generator = torch.Generator().manual_seed(1)
     ratios = {}
-    for matched in match_modules(loaded.model, source, targets, 1).modules:
+    for matched in match_modules(loaded.network, source, targets, 1).modules:
         outputs: list[float] = []
         hook = matched.module.register_forward_hook(
             lambda module, arguments, output, outputs=outputs: outputs.append(energy(module, output))
@@ -74,7 +76,7 @@ def test_the_divergence_of_small_errors_is_predicted(architecture: str, tmp_path
             restore = with_noise(matched.module, share, generator)
             measured += divergence(loaded, tokens, base) / trials
             restore()
-        loaded.model(input_ids=tokens)
+        loaded.network(input_ids=tokens)
         hook.remove()
         before.remove()
         # white errors in the weights are an error of this share of the output
@@ -112,8 +114,8 @@ def test_products_are_taken_token_by_token() -> None:
 
 def test_experts_add_up(tmp_path: Path, llama_source: Path) -> None:
     folder, gguf_file = write_folder_and_gguf("mixtral", tmp_path, llama_source)
-    options = CalibrationOptions(text=write_text(tmp_path), tokens=256, sequence_length=64, threads=1)
+    options = CalibrationOptions(text=write_text(tmp_path), tokens=256, sequence_length=64)
     source = open_gguf(gguf_file)
-    found = measure_sensitivity(source, folder, matrices(source), options)
+    found = measure_sensitivity(source, folder, matrices(source), options, 1, Progress())
     assert any(name.endswith("_exps.weight") for name in found)
     assert all(value > 0 for value in found.values())

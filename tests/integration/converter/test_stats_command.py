@@ -39,9 +39,10 @@ def test_errors_are_one_sentence(tiny: tuple[Path, Path], tmp_path: Path) -> Non
     for arguments, message in (
         (("show", tmp_path / "none"), "none cannot be read: No such file"),
         (("show", gguf_file), "holds no statistics"),
-        (("collect", gguf_file, gguf_file), "is the file that is converted"),
+        (("collect", gguf_file, gguf_file), "which is read; give another name"),
         (("collect", gguf_file, tmp_path / "s", "--calib-tokens", "9"), "less than one sequence"),
         (("collect", gguf_file, tmp_path / "s", "--device", "nonsense"), "cannot use the device"),
+        (("collect", gguf_file, tmp_path / "s", "--threads", "0"), "the number of threads must be at least 1, not 0"),
         (("merge", gguf_file, tmp_path / "s"), "holds no statistics"),
     ):
         said = run(*STATS, *arguments, expect_failure=True).splitlines()[-1]

@@ -1,7 +1,6 @@
 """Whole conversions of tiny GGUF files through the public API."""
 
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
@@ -9,14 +8,27 @@ import pytest
 from gguf import GGMLQuantizationType as T
 from gguf import GGUFValueType, GGUFWriter
 
-from converter import ConversionOptions, Progress, TensorRecord, convert
+from converter import (
+    ConversionOptions,
+    ConversionProgress,
+    RoundingOptions,
+    SourceAccess,
+    TensorRecord,
+    TypeOptions,
+    convert,
+    dry_run,
+)
 from converter.errors import OptionError
+from converter.plan import Proposal, Proposals, Rule
+from converter.type_choice import parse_type
 from eoq_formats import codebooks, kernels
 from eoq_formats.errors import NonFiniteWeightError
 from eoq_formats.types import weight_type
 from gguf_files.errors import QuantizedSourceError, SourceError
 from gguf_files.header import parse_header
+from gguf_files.tensor_types import type_name
 from output_files.errors import TargetError
+from terminal.cores import available_cores
 from tests.samples.gguf_samples import as_type, random_weights, tiny_model, write_gguf
 from tests.unit.gguf_files.test_header import every_kind_of_value
 from tests.unit.gguf_files.test_source import write_splits
@@ -27,8 +39,15 @@ def source(tmp_path: Path) -> Path:
     return write_gguf(tmp_path / "source.gguf", tiny_model())
 
 
-def to_nearest(**options: Any) -> ConversionOptions:
-    return ConversionOptions(rounding="nearest", awq=False, **options)
+def to_nearest(
+    types: TypeOptions | None = None, *, threads: int | None = None, allow_requantize: bool = False
+) -> ConversionOptions:
+    return ConversionOptions(
+        types or TypeOptions(),
+        RoundingOptions("nearest", awq=False),
+        source=SourceAccess(allow_requantize),
+        threads=threads or available_cores(),
+    )
 
 
 def metadata_of(path: Path) -> dict[str, object]:
@@ -58,11 +77,11 @@ def test_the_tensors_are_those_that_the_kernels_make(source: Path, folder: Path)
 
 
 def test_all_bytes_are_the_same_whatever_the_threads_and_the_place(source: Path, folder: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"type": "eoq3", "tensor_types": ("ffn_down=q8_0",)}
-    convert(source, folder / "one.gguf", to_nearest(threads=1, **options))
+    types = TypeOptions("eoq3", tensor_types=("ffn_down=q8_0",))
+    convert(source, folder / "one.gguf", to_nearest(types, threads=1))
     moved = tmp_path / "elsewhere.gguf"
     source.rename(moved)
-    convert(moved, folder / "two.gguf", to_nearest(threads=2, **options))
+    convert(moved, folder / "two.gguf", to_nearest(types, threads=2))
     assert (folder / "one.gguf").read_bytes() == (folder / "two.gguf").read_bytes()
 
 
@@ -81,7 +100,7 @@ def test_metadata_says_what_the_file_is(tmp_path: Path, folder: Path) -> None:
         writer.add_name("Tiny")
 
     source = write_gguf(tmp_path / "source.gguf", tiny_model(), old_entries)
-    convert(source, folder / "m.gguf", to_nearest(output_type="eoq5", token_embd_type="f16"))
+    convert(source, folder / "m.gguf", to_nearest(TypeOptions(output_type="eoq5", token_embd_type="f16")))
     found = metadata_of(folder / "m.gguf")
     assert found.pop("eoq.codebook.4") == codebooks.codebook(4).levels.tolist()
     assert found.pop("eoq.codebook.5") == codebooks.codebook(5).levels.tolist()
@@ -130,7 +149,7 @@ def test_a_quantised_source(tmp_path: Path, folder: Path) -> None:
 
 
 def test_progress_is_told(source: Path, folder: Path) -> None:
-    class Listener(Progress):
+    class Listener(ConversionProgress):
         def __init__(self) -> None:
             self.totals: dict[str, int] = {}
             self.done = 0
@@ -156,7 +175,7 @@ def test_progress_is_told(source: Path, folder: Path) -> None:
 @pytest.mark.parametrize("name", ["blk.0.attn_q.weight", "blk.0.attn_norm.weight", "blk.0.ffn_gate_inp.weight"])
 def test_a_nan_leaves_no_file(name: str, tmp_path: Path, folder: Path) -> None:
     tensors = tiny_model()
-    tensors[name].flat[5] = np.nan  # type: ignore[call-overload]
+    tensors[name].flat[5] = np.nan
     source = write_gguf(tmp_path / "source.gguf", tensors)
     with pytest.raises(NonFiniteWeightError, match=name):
         convert(source, folder / "m.gguf", to_nearest())
@@ -169,10 +188,10 @@ def test_what_is_refused_before_any_work(source: Path, folder: Path, tmp_path: P
     with pytest.raises(SourceError, match=f"give its folder, {tmp_path}"):
         (tmp_path / "model.safetensors").touch()
         convert(tmp_path / "model.safetensors", folder / "m.gguf", to_nearest())
-    with pytest.raises(TargetError, match="is the file that is converted"):
+    with pytest.raises(TargetError, match=f"{source} would write over {source}, which is read; give another name"):
         convert(source, source, to_nearest())
     with pytest.raises(OptionError, match="nonsense=eoq5 matches no tensor"):
-        convert(source, folder / "m.gguf", to_nearest(tensor_types=("nonsense=eoq5",)))
+        convert(source, folder / "m.gguf", to_nearest(TypeOptions(tensor_types=("nonsense=eoq5",))))
     assert not list(folder.iterdir())
 
 
@@ -184,3 +203,15 @@ def test_too_small_a_disk_is_noticed_before_any_work(
     with pytest.raises(TargetError, match=r"m\.gguf needs 0\.\d MiB, but"):
         convert(source, folder / "m.gguf", to_nearest())
     assert not list(folder.iterdir())
+
+
+def test_a_dry_run_plans_what_the_conversion_writes(source: Path, folder: Path) -> None:
+    options = to_nearest(TypeOptions("eoq3", output_type="q8_0"))
+    proposals = Proposals("file", rules=[Rule("ffn_down", Proposal(parse_type("eoq5"), "so"))])
+    planned = dry_run(source, folder / "m.gguf", options, proposals=proposals)
+    assert not list(folder.iterdir())
+    report = convert(source, folder / "m.gguf", options, proposals=proposals)
+    assert [record.plan for record in report.records] == list(planned.plan.tensors)
+    types = {record.plan.tensor.name: type_name(record.plan.type) for record in report.records}
+    assert types["blk.0.ffn_down.weight"] == "eoq5" and types["blk.0.attn_q.weight"] == "eoq3"
+    assert planned.file_bytes == pytest.approx(report.target_bytes, abs=2000)

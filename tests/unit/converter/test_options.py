@@ -1,11 +1,19 @@
 """Type names and overrides as users write them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from converter.errors import OptionError
-from converter.options import ConversionOptions, parse_override
+from converter.options import (
+    ConversionOptions,
+    RoundingOptions,
+    SourceAccess,
+    TypeOptions,
+    check_threads,
+    parse_override,
+)
 from converter.type_choice import ORDINARY_TYPES, parse_type
 from eoq_formats.errors import UnknownTypeError
 
@@ -24,7 +32,7 @@ def test_unknown_types_are_answered_with_the_known_ones(name: str) -> None:
 @pytest.mark.parametrize("name", ["eoq7", "q8_0", "f16"])
 def test_the_main_type_is_an_eoq_type(name: str) -> None:
     with pytest.raises(UnknownTypeError, match="eoq4"):
-        ConversionOptions(type=name)
+        TypeOptions(type=name)
 
 
 def test_the_type_follows_the_last_equals_sign() -> None:
@@ -35,26 +43,53 @@ def test_the_type_follows_the_last_equals_sign() -> None:
 @pytest.mark.parametrize("text", ["ffn_down", "=eoq5", "ffn(=eoq5"])
 def test_malformed_overrides(text: str) -> None:
     with pytest.raises(OptionError):
-        ConversionOptions(tensor_types=(text,))
+        TypeOptions(tensor_types=(text,))
 
 
-@pytest.mark.parametrize("options", [{"output_type": "x"}, {"token_embd_type": "x"}, {"tensor_types": ("a=x",)}])
-def test_every_option_that_names_a_type_is_checked_at_once(options: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TypeOptions(output_type="x"),
+        lambda: TypeOptions(token_embd_type="x"),
+        lambda: TypeOptions(tensor_types=("a=x",)),
+    ],
+    ids=["output_type", "token_embd_type", "tensor_types"],
+)
+def test_every_option_that_names_a_type_is_checked_at_once(make: Callable[[], TypeOptions]) -> None:
     with pytest.raises(UnknownTypeError):
-        ConversionOptions(**options)  # type: ignore[arg-type]
+        make()
+
+
+def test_the_smallest_type_that_any_weight_may_get() -> None:
+    assert TypeOptions().least_bits_per_weight == 4.125
+    assert TypeOptions("eoq5", token_embd_type="eoq4").least_bits_per_weight == 4.125
+    assert TypeOptions("eoq6", output_type="q4_0").least_bits_per_weight == 4.5
+    assert TypeOptions("eoq6", tensor_types=("ffn=q8_0", "attn=eoq2")).least_bits_per_weight == 2.125
 
 
 def test_no_threads_is_an_error() -> None:
-    with pytest.raises(OptionError, match="threads"):
+    with pytest.raises(OptionError, match="number of threads must be at least 1, not 0"):
         ConversionOptions(threads=0)
+    with pytest.raises(OptionError, match="number of threads must be at least 1, not -3"):
+        check_threads(-3)
+    check_threads(1)
 
 
 def test_what_is_recorded_is_what_decides_the_bytes() -> None:
     rtn = ConversionOptions(
-        type="EOQ3", output_type="Q8_0", tensor_types=("ffn=EOQ5", "x=f16"), threads=7, rounding="nearest", awq=False
+        TypeOptions("EOQ3", output_type="Q8_0", tensor_types=("ffn=EOQ5", "x=f16")),
+        RoundingOptions("nearest", awq=False),
+        threads=7,
     )
     assert rtn.recorded() == ["type=eoq3", "output-type=q8_0", "tensor-type=ffn=eoq5", "tensor-type=x=f16"]
-    assert ConversionOptions(allow_requantize=True, damping=0.1, shrinkage=0.25).recorded() == [
+    assert ConversionOptions(rounding=RoundingOptions("nearest", awq=False)).recorded("ewq, 12ab") == [
+        "type=eoq4",
+        "plan=ewq, 12ab",
+    ]
+    requantised = ConversionOptions(
+        rounding=RoundingOptions(damping=0.1, shrinkage=0.25), source=SourceAccess(allow_requantize=True)
+    )
+    assert requantised.recorded() == [
         "type=eoq4",
         "rounding=feedback",
         "awq=on",
@@ -62,7 +97,7 @@ def test_what_is_recorded_is_what_decides_the_bytes() -> None:
         "damping=0.1",
         "allow-requantize",
     ]
-    assert ConversionOptions(rounding="nearest").recorded() == [
+    assert ConversionOptions(rounding=RoundingOptions("nearest")).recorded() == [
         "type=eoq4",
         "rounding=nearest",
         "awq=on",
@@ -71,15 +106,19 @@ def test_what_is_recorded_is_what_decides_the_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("make", "message"),
     [
-        ({"rounding": "up"}, "no rounding 'up'; choose feedback or nearest"),
-        ({"damping": 0}, "damping must be above 0"),
-        ({"shrinkage": 1.5}, "shrinkage must be at least 0 and at most 1, not 1.5"),
-        ({"shrinkage": -0.1}, "shrinkage must be at least 0"),
-        ({"rounding": "nearest", "awq": False, "statistics": Path("s")}, "the statistics s would have no use"),
+        (lambda: RoundingOptions("up"), "no rounding 'up'; choose feedback or nearest"),
+        (lambda: RoundingOptions(damping=0), "damping must be above 0"),
+        (lambda: RoundingOptions(shrinkage=1.5), "shrinkage must be at least 0 and at most 1, not 1.5"),
+        (lambda: RoundingOptions(shrinkage=-0.1), "shrinkage must be at least 0"),
+        (
+            lambda: ConversionOptions(rounding=RoundingOptions("nearest", awq=False), statistics=Path("s")),
+            "the statistics s would have no use",
+        ),
     ],
+    ids=["rounding", "damping", "shrinkage above 1", "shrinkage below 0", "statistics"],
 )
-def test_options_of_calibration_that_mean_nothing(options: dict[str, object], message: str) -> None:
+def test_options_of_calibration_that_mean_nothing(make: Callable[[], object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        ConversionOptions(**options)  # type: ignore[arg-type]
+        make()

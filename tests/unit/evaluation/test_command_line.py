@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.samples.waiting import LONGEST
 from tests.unit.evaluation.conftest import MakeModel
 
 TOOL = [sys.executable, str(Path(__file__).resolve().parents[3] / "tools" / "eval_eoq.py")]
@@ -60,12 +61,12 @@ def test_stopping_leaves_nothing_behind(
     inputs = ["--base", make_model(base), "--text", text, "--llama-bin", fake_bin, "--work-dir", work]
     command = [*TOOL, *map(str, [*inputs, make_model(model)])]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LONGEST
         assert process.stderr is not None
         # its line comes before the program starts; the folder of the logits is there already
         while process.stderr.readline() != (f"base {base} …\n" if "slow" in base else f"[1/1] {model} …\n"):
             assert time.monotonic() < deadline
         time.sleep(0.5)
         process.send_signal(number)
-        assert process.wait(30) == status
+        assert process.wait(LONGEST) == status
     assert list(work.iterdir()) == []

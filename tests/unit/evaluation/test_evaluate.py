@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from evaluation import EvaluationError, EvaluationOptions, EvaluationProgress, M
 from evaluation.base_logits import logits_bytes
 from evaluation.model_file import _bits_per_weight
 from gguf_files.errors import SourceError
+from llama_programs.errors import NoProgramError
+from output_files.errors import TargetError
 from tests.unit.evaluation.conftest import MakeModel
 from tests.unit.evaluation.fake_perplexity import CHUNKS, KLD, VOCABULARY
+from tests.unit.gguf_files.test_source import write_splits
 
 
 class Heard(EvaluationProgress):
@@ -150,7 +154,7 @@ def test_damaged_and_missing_files(make_model: MakeModel, text: Path, options: E
         evaluate(base, [model], text.with_name("absent.txt"), options)
     with pytest.raises(EvaluationError, match="work folder"):
         evaluate(base, [model], text, dataclasses.replace(options, work_dir=text.with_name("absent")))
-    with pytest.raises(EvaluationError, match="--llama-bin"):
+    with pytest.raises(NoProgramError, match=r"has no program llama-perplexity; .* --llama-bin"):
         evaluate(base, [model], text, dataclasses.replace(options, llama_bin=text.parent))
     model.write_bytes(model.read_bytes()[:-100])
     with pytest.raises(SourceError, match="truncated"):
@@ -167,10 +171,52 @@ def test_a_text_that_is_too_short(make_model: MakeModel, text: Path, options: Ev
         evaluate(base, [], text, dataclasses.replace(options, context=32))
 
 
-@pytest.mark.parametrize("wrong", [{"context": 8}, {"chunks": 0}, {"threads": 0}, {"gpu_layers": -1}])
-def test_options_without_meaning(wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize("link", ["itself", "symbolic", "hard"])
+@pytest.mark.parametrize("name", ["base.gguf", "m.gguf", "text.txt"])
+def test_outputs_that_are_inputs_are_refused_before_any_run(
+    make_model: MakeModel, text: Path, options: EvaluationOptions, name: str, link: str
+) -> None:
+    base, model = make_model("base.gguf"), make_model("m.gguf")
+    read = output = text.with_name(name)
+    before = read.read_bytes()
+    if link != "itself":
+        output = text.with_name("out.json")
+        (output.symlink_to if link == "symbolic" else output.hardlink_to)(read)
+    heard = Heard()
+    with pytest.raises(TargetError, match=f"^the output {output} would write over {read}, which is read; give another"):
+        evaluate(base, [model], text, options, heard, [text.with_name("fine.png"), output])
+    assert heard.events == [] and read.read_bytes() == before
+
+
+def test_an_output_that_is_a_later_split_of_a_model_is_refused(
+    make_model: MakeModel, text: Path, options: EvaluationOptions, tmp_path: Path
+) -> None:
+    first, second, _ = write_splits(tmp_path)
+    with pytest.raises(TargetError, match=f"would write over {second}, which is read"):
+        evaluate(make_model("base.gguf"), [first], text, options, outputs=[second])
+
+
+def test_outputs_that_are_no_inputs_are_left_to_the_caller(
+    make_model: MakeModel, text: Path, options: EvaluationOptions
+) -> None:
+    output = text.with_name("out.json")
+    assert evaluate(make_model("base.gguf"), [make_model("m.gguf")], text, options, outputs=[output]).measurements
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: EvaluationOptions(context=8),
+        lambda: EvaluationOptions(chunks=0),
+        lambda: EvaluationOptions(threads=0),
+        lambda: EvaluationOptions(gpu_layers=-1),
+    ],
+    ids=["context", "chunks", "threads", "gpu_layers"],
+)
+def test_options_without_meaning(make: Callable[[], EvaluationOptions]) -> None:
     with pytest.raises(EvaluationError, match="must be at least"):
-        EvaluationOptions(**wrong)  # type: ignore[arg-type]
+        make()
 
 
 class TestKeptLogits:

@@ -177,8 +177,14 @@ def test_key_follows_everything_that_is_applied(make_patch: MakePatch) -> None:
         make_patch(path="src/elsewhere.c"),
         make_patch(EDITS[1:]),
         *(
-            make_patch((dataclasses.replace(EDITS[0], **{field: value}), *EDITS[1:]))
-            for field, value in {"lines": "x", "anchor": "x", "where": "after", "within": "x", "path": "x"}.items()
+            make_patch((changed, *EDITS[1:]))
+            for changed in (
+                dataclasses.replace(EDITS[0], lines="x"),
+                dataclasses.replace(EDITS[0], anchor="x"),
+                dataclasses.replace(EDITS[0], where="after"),
+                dataclasses.replace(EDITS[0], within="x"),
+                dataclasses.replace(EDITS[0], path="x"),
+            )
         ),
     ):
         keys.add(changed.key())

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def patched_main(make_patch: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def patched_main(make_patch: Callable[..., Patch], monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line with the small patch."""
-    patch = make_patch(EDITS)  # type: ignore[operator]
+    patch = make_patch(EDITS)
     monkeypatch.setattr(Patch, "ours", classmethod(lambda cls: patch))
 
 

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pytest
 
 from ggml_patch.edit import Edit, Placement, place
@@ -13,8 +15,8 @@ def span(edit: Edit) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(("where", "expected"), [("before", (6, 6)), ("after", (7, 7))])
-def test_place_beside_the_matched_line(where: str, expected: tuple[int, int]) -> None:
-    assert span(Edit("f.c", r"case 2:", "x", where=where)) == expected  # type: ignore[arg-type]
+def test_place_beside_the_matched_line(where: Literal["before", "after"], expected: tuple[int, int]) -> None:
+    assert span(Edit("f.c", r"case 2:", "x", where=where)) == expected
 
 
 def test_replace_takes_whole_lines_even_of_a_match_over_several() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from eoq_formats.types import ACTIVATION_TYPES, WEIGHT_TYPES
 from ggml_patch.apply import Patch, State, apply, check, original_changes, revert
-from ggml_patch.edits.weight_types import Q8_EOQ_64_ID, Q8_EOQ_ID, TYPE_COUNT, each
+from ggml_patch.edits.weight_types import TYPE_COUNT, each
 from ggml_patch.unified import unified_patch
 from ggml_patch.versions import OLDER, PINNED, LlamaCppVersion
 from llama_programs.fetch import cache_folder, download_sdist
@@ -78,5 +78,8 @@ def test_edits_have_the_types_of_the_table() -> None:
         (t.name, t.name.lower(), str(t.id), str(t.bits), str(t.width), str(t.block_bytes), str(t.bits_per_weight))
         for t in WEIGHT_TYPES
     }
-    assert {t.name: t.id for t in ACTIVATION_TYPES} == {"Q8_EOQ": Q8_EOQ_ID, "Q8_EOQ_64": Q8_EOQ_64_ID}
-    assert max(t.id for t in (*WEIGHT_TYPES, *ACTIVATION_TYPES)) < TYPE_COUNT
+    written = "\n".join(edit.lines for edit in Patch.ours().edits)
+    ids = {t.name: t.id for t in WEIGHT_TYPES} | {t.name: t.id for t in ACTIVATION_TYPES}
+    for name, number in ids.items():
+        assert re.search(rf"\bGGML_TYPE_{name} *= {number},", written)
+    assert max(ids.values()) < TYPE_COUNT

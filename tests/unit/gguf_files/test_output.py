@@ -1,8 +1,6 @@
 """The output file: whole and checked under its name, or not there at all."""
 
 import os
-import shutil
-from collections import namedtuple
 from pathlib import Path
 
 import gguf
@@ -11,12 +9,11 @@ import pytest
 from gguf import GGMLQuantizationType as T
 from gguf import GGUFValueType
 
-from gguf_files import output as write
 from gguf_files.header import pack_entry
 from gguf_files.output import GgufOutput
 from gguf_files.tensors import TensorInfo
 from output_files.errors import TargetError
-from output_files.target import check_not_source, check_space, resolve_target
+from output_files.target import resolve_target
 
 METADATA = [
     pack_entry("general.architecture", GGUFValueType.STRING, "llama"),
@@ -101,43 +98,3 @@ def test_links_are_followed(folder: Path, tmp_path: Path) -> None:
     (folder / "link.gguf").symlink_to(tmp_path / "real.gguf")
     write_all(resolve_target(folder / "link.gguf"))
     assert (folder / "link.gguf").is_symlink() and (tmp_path / "real.gguf").is_file()
-
-
-def test_targets_that_cannot_be_written(folder: Path) -> None:
-    with pytest.raises(TargetError, match="does not exist"):
-        resolve_target(folder / "missing" / "m.gguf")
-    with pytest.raises(TargetError, match="is a folder"):
-        resolve_target(folder)
-    (folder / "file").touch()
-    with pytest.raises(TargetError, match="file of the output does not exist"):
-        resolve_target(folder / "file" / "m.gguf")
-    with pytest.raises(TargetError, match="not an ordinary file"):
-        resolve_target(Path(os.devnull))
-
-
-def test_a_folder_without_permission(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deny(*args: object, **kwargs: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(write.tempfile, "TemporaryFile", deny)
-    with pytest.raises(TargetError, match=f"cannot write in {folder}: Permission denied"):
-        resolve_target(folder / "m.gguf")
-
-
-def test_the_source_is_never_the_target(folder: Path) -> None:
-    source = folder / "m.gguf"
-    source.write_bytes(b"old")
-    (folder / "hard.gguf").hardlink_to(source)
-    (folder / "soft.gguf").symlink_to(source)
-    for name in ("m.gguf", "hard.gguf", "soft.gguf"):
-        with pytest.raises(TargetError, match="is the file that is converted"):
-            check_not_source(resolve_target(folder / name), [source])
-    check_not_source(folder / "new.gguf", [source])
-
-
-def test_room_on_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 5, 3 * 2**20))
-    check_space(folder, 3 * 2**20, "the output")
-    with pytest.raises(TargetError, match=r"the output needs 5\.00 GiB, but .* only 3\.0 MiB left"):
-        check_space(folder, 5 * 2**30, "the output")

@@ -18,7 +18,7 @@ TREES = 200
 
 
 def random_forest() -> Any:
-    """As scikit-learn grows it by default, with a fixed seed."""
+    """A forest as scikit-learn grows it by default, with a fixed seed."""
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

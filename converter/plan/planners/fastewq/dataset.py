@@ -84,6 +84,8 @@ def read_dataset(path: Path = DATASET) -> Dataset:
                     ) from None
     except OSError as e:
         raise OptionError(f"the data set {path} cannot be read: {e.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise OptionError(f"the data set {path} is not CSV in UTF-8: {e}") from None
     if len({row.quantized for row in rows}) < 2:
         raise OptionError(f"the data set {path} needs blocks of both kinds, quantised and not")
     return Dataset(tuple(rows))

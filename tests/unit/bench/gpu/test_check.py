@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from bench.timed_run import ProgramFailed
 
 from bench.gpu.check import Check, run
 from bench.inference.llama_bench import LlamaBench
+from llama_programs.errors import ProgramFailed
 
 DIVERGENCE = """\
 Mean PPL(Q)                   :  30.000000 ±   1.000000

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.timed_run import ProgramFailed
 
 from bench.alternation import alternating
 from bench.inference import speed as inference_speed
@@ -17,6 +16,7 @@ from bench.inference.read_bandwidth import ReadBandwidth
 from bench.inference.speed import Race, as_json, known_type, report, thread_counts
 from bench.inference.tables import Measured, aims, outcomes, speeds
 from bench.spread import Spread
+from llama_programs.errors import ProgramFailed
 
 
 def cells(table: str) -> list[list[str]]:

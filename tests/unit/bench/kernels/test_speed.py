@@ -5,15 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench.timed_run import ProgramFailed
 
-from bench.c_program import compile_program, output_of, target_flags
+from bench.c_program import compile_program, cpu_flags
+from bench.errors import BenchError
 from bench.inference.read_bandwidth import ReadBandwidth
 from bench.kernels import speed as kernel_speed
 from bench.kernels.runs import KernelProgram, Measurement, Work, works
 from bench.kernels.speed import table, wanted_types
 from bench.machine import cache_bytes, relevant_flags
 from eoq_formats.types import Q8_EOQ, WEIGHT_TYPES, weight_type
+from llama_programs.errors import ProgramFailed
+from llama_programs.run import output_of
 
 EOQ4 = weight_type("eoq4")
 WORK = Work("mul_mat", EOQ4, rows=16, k=256, columns=4, slices=1)
@@ -47,7 +49,7 @@ def test_works() -> None:
     assert uncached.slices * uncached.rows * EOQ4.row_bytes(256) >= 1 << 20
     assert found[-1].rows == 64  # of 256 floats
     assert {w.rows for w in works(["dequantize"], [EOQ4], [1], 256, 5, 1, 1)} == {5}
-    with pytest.raises(ValueError, match="multiple of 128"):
+    with pytest.raises(BenchError, match="multiple of 128"):
         works(["mul_mat"], [EOQ4], [1], 192, None, 1, 1)
 
 
@@ -124,7 +126,7 @@ def test_program_counts_instructions(program: KernelProgram) -> None:
     ],
 )
 def test_program_refuses(program: KernelProgram, arguments: str) -> None:
-    with pytest.raises(ProgramFailed, match="ended with status 1"):
+    with pytest.raises(ProgramFailed, match=r"failed \(status 1\):"):
         output_of([str(program.path), *arguments.split()])
 
 
@@ -143,11 +145,11 @@ def test_what_does_not_compile(tmp_path: Path) -> None:
         compile_program(tmp_path / "wrong", [tmp_path / "wrong.c"], [])
 
 
-def test_target_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert target_flags("x86-64-v3,avxvnni") == ["-march=x86-64-v3", "-mavxvnni"]
+    assert cpu_flags("x86-64-v3,avxvnni") == ["-march=x86-64-v3", "-mavxvnni"]
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert target_flags("native") == ["-mcpu=native"]
+    assert cpu_flags("native") == ["-mcpu=native"]
 
 
 def test_relevant_flags() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.errors import BenchError
 from bench.quality import ablation_variants, texts
 from bench.quality.ablation import Ablation, tables
 from bench.quality.ablation_tables import Result, against_peers, all_files, by_method, order
@@ -171,5 +172,5 @@ def test_what_is_measured_is_not_measured_again(
 def test_a_folder_of_another_calibration_is_refused(workshop: Workshop) -> None:
     Ablation(workshop, {}, 4, keep_models=False)
     workshop.calibration.write_text("another text")
-    with pytest.raises(ValueError, match="--work-dir"):
+    with pytest.raises(BenchError, match="--work-dir"):
         Ablation(workshop, {}, 4, keep_models=False)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from gguf import GGUFWriter
@@ -12,10 +11,13 @@ from bench.quality import planners, texts
 from bench.quality.ablation_tables import Result
 from bench.quality.planners import PLANS, Bench, Pair, budget_name, make_pairs, table
 from converter.ingest.open_model import open_model
-from converter.options import ConversionOptions
-from converter.plan import FixedPlanner
+from converter.options import SourceAccess, TypeOptions
+from converter.plan import resolve_plan
 from converter.plan.memory import PlannedFile
+from converter.plan.planners import BudgetRequest
 from converter.plan.planners.losses import TensorLoss
+from gguf_files.source import Source
+from gguf_files.tensors import TensorInfo
 from terminal.progress import Progress
 from tests.samples.gguf_samples import random_weights, write_gguf
 from tests.unit.bench.quality.test_ablation import cells
@@ -38,7 +40,14 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pairs(model: Path, monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
-    def losses(source: Any, path: Path, request: Any, options: Any, tensors: Sequence[Any], progress: Any) -> Any:
+    def losses(
+        source: Source,
+        path: Path,
+        request: BudgetRequest,
+        tensors: Sequence[TensorInfo],
+        threads: int,
+        progress: Progress,
+    ) -> dict[str, TensorLoss]:
         return {t.name: TensorLoss(weight=1 + i) for i, t in enumerate(tensors)}
 
     monkeypatch.setattr(planners, "predicted_losses", losses)
@@ -47,12 +56,10 @@ def pairs(model: Path, monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
 
 def test_the_budget_planner_stays_within_the_size_of_each_plan(model: Path, pairs: list[Pair]) -> None:
     assert [pair.name for pair in pairs] == list(PLANS)
-    options = ConversionOptions(tensor_types=planners.KEPT, threads=1)
-    with open_model(model, Path("plan.json"), options, Progress()) as source:
+    types = TypeOptions(tensor_types=planners.KEPT)
+    with open_model(model, Path("plan.json"), SourceAccess(), 1, Progress()) as source:
         for pair in pairs:
-            plans = [
-                FixedPlanner(options, p).plan(source.tensors, source.architecture) for p in (pair.plan, pair.budget)
-            ]
+            plans = [resolve_plan(source.tensors, source.architecture, types, p) for p in (pair.plan, pair.budget)]
             files = [PlannedFile.of(plan, source).file_bytes for plan in plans]
             assert files[1] <= files[0] == pair.bytes
             for plan in plans:

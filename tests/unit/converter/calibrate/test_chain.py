@@ -53,7 +53,11 @@ class Network(nn.Module):
 def inputs_of(module: nn.Module) -> list[torch.Tensor]:
     """What a module is given from now on."""
     seen: list[torch.Tensor] = []
-    module.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].clone()) and None)
+
+    def keep(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        seen.append(arguments[0].clone())
+
+    module.register_forward_pre_hook(keep)
     return seen
 
 
@@ -63,7 +67,7 @@ def test_layers_see_what_they_see_in_the_model(kind: str) -> None:
     network = Network(kind)
     first = record(network, network.layers, SEQUENCES[0])
     assert can_chain(network.layers, first, record(network, network.layers, SEQUENCES[0].flip(0)))
-    modules = [*(layer.linear for layer in network.layers), network.head]
+    modules = [*(layer.get_submodule("linear") for layer in network.layers), network.head]
     true = []
     for module in modules:
         seen = inputs_of(module)

@@ -1,5 +1,7 @@
 """Showing all tokens to all experts."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -21,7 +23,7 @@ class Block(nn.Module):
 def counted(gate: ExpertGate, block: Block, x: torch.Tensor) -> list[int]:
     counts = [0, 0, 0]
 
-    def hook_of(number: int) -> object:
+    def hook_of(number: int) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         def hook(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
             counts[number] += len(arguments[0].flatten(0, -2)) if gate.counts(module) else 0
 

@@ -1,5 +1,7 @@
 """Options of a calibration."""
 
+from collections.abc import Callable
+
 import pytest
 
 from converter.errors import OptionError
@@ -7,16 +9,16 @@ from converter.options import CalibrationOptions
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("make", "message"),
     [
-        ({"sequence_length": 4}, "at least 8 tokens, not 4"),
-        ({"tokens": 100}, "100 calibration tokens are less than one sequence of 512"),
-        ({"dtype": "float16"}, "'float16'; choose float32 or bfloat16"),
-        ({"threads": 0}, "threads must be at least 1"),
-        ({"memory_limit": 0}, "memory limit"),
-        ({"seed": -1}, "seed must not be negative"),
+        (lambda: CalibrationOptions(sequence_length=4), "at least 8 tokens, not 4"),
+        (lambda: CalibrationOptions(tokens=100), "100 calibration tokens are less than one sequence of 512"),
+        (lambda: CalibrationOptions(dtype="float16"), "'float16'; choose float32 or bfloat16"),
+        (lambda: CalibrationOptions(memory_limit=0), "memory limit"),
+        (lambda: CalibrationOptions(seed=-1), "seed must not be negative"),
     ],
+    ids=["sequence_length", "tokens", "dtype", "memory_limit", "seed"],
 )
-def test_options_that_mean_nothing_are_refused(options: dict[str, int], message: str) -> None:
+def test_options_that_mean_nothing_are_refused(make: Callable[[], CalibrationOptions], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        CalibrationOptions(**options)
+        make()

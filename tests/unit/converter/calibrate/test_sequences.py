@@ -64,10 +64,14 @@ def test_a_text_shorter_than_a_sequence_makes_one(folder: Path) -> None:
 
 
 def test_only_stretches_of_a_huge_text_are_tokenised(folder: Path) -> None:
-    seen = []
+    seen: list[int] = []
     huge = model()
-    encode = huge.encode
-    counting = LoadedModel(huge.model, lambda text: seen.append(len(text)) or encode(text), [], [], None)
+
+    def counted(text: str) -> list[int]:
+        seen.append(len(text))
+        return huge.encode(text)
+
+    counting = LoadedModel(huge.network, counted, [], [], None)
     options = CalibrationOptions(text=write(folder, LETTERS * 1000), tokens=1024)
     assert make_sequences(counting, options).tokens.shape == (2, 512)
     assert seen == [(1 << 22) + 2 * 255]  # 256 stretches

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from converter.ingest.hf_folder import HfFolder, read_hf_folder
-from converter.options import ConversionOptions
+from converter.options import TypeOptions
 from gguf_files.errors import QuantizedSourceError, SourceError
 
 MATRIX = np.zeros((8, 128), dtype=np.float32)
@@ -63,7 +63,8 @@ def test_a_good_folder(model: Path) -> None:
     }
     assert folder.gguf_bytes == 4 * 9 * 128
     assert folder.stored_bytes == (model / "model.safetensors").stat().st_size
-    assert 0 < folder.least_output_bytes(ConversionOptions(type="eoq2")) < 4 * 9 * 128 / 8
+    assert folder.weights == 9 * 128
+    assert 0 < folder.weights * TypeOptions("eoq2").least_bits_per_weight / 8 < 4 * 9 * 128 / 8
 
 
 @pytest.mark.parametrize("index", [True, False])

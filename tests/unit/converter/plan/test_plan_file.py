@@ -8,14 +8,16 @@ from gguf import GGMLQuantizationType as T
 from hypothesis import given
 from hypothesis import strategies as st
 
+from converter import ConversionOptions, RoundingOptions, TypeOptions, convert
 from converter.errors import OptionError
-from converter.options import ConversionOptions
-from converter.plan import FixedPlanner, Proposal, Proposals, Rule, as_plan_file, read_plan_file
-from converter.plan.planners.presets import LADDER, PRESETS, propose_preset, step_from
+from converter.plan import Plan, Proposal, Proposals, Rule, as_plan_file, read_plan_file, resolve_plan
+from converter.plan.planners.presets import PRESETS, propose_preset, step_from
+from converter.plan.precision_levels import LADDER
 from converter.type_choice import parse_type
 from eoq_formats.types import weight_type
 from gguf_files.tensor_types import type_name
 from gguf_files.tensors import TensorInfo
+from tests.samples.gguf_samples import tiny_model, write_gguf
 
 NAMES = [
     "token_embd.weight",
@@ -25,8 +27,12 @@ NAMES = [
 MODEL = [TensorInfo(name, (256, 64), T.BF16) for name in [*NAMES, "blk.0.attn_norm.weight"]]
 
 
-def types(proposals: Proposals, **options: object) -> dict[str, str]:
-    plan = FixedPlanner(ConversionOptions(**options), proposals).plan(MODEL, "llama")  # type: ignore[arg-type]
+def plan_with(proposals: Proposals, asked: TypeOptions | None = None) -> Plan:
+    return resolve_plan(MODEL, "llama", asked or TypeOptions(), proposals)
+
+
+def types(proposals: Proposals, asked: TypeOptions | None = None) -> dict[str, str]:
+    plan = plan_with(proposals, asked)
     return {t.tensor.name: type_name(t.type) for t in plan.tensors}
 
 
@@ -41,7 +47,9 @@ kinds = st.sampled_from([None, *LADDER, "eoq4_64", "bf16"]).map(proposal)
     st.dictionaries(st.sampled_from(NAMES), kinds, min_size=1),
     st.lists(st.builds(Rule, st.sampled_from(["ffn_", r"blk\.[0-3]\.", "^output"]), kinds), max_size=3),
 )
-def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, tensors: dict, rules: list) -> None:  # type: ignore[type-arg]
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, tensors: dict[str, Proposal], rules: list[Rule]
+) -> None:
     path = tmp_path_factory.mktemp("plan") / "plan.json"
     written = Proposals("ewq", tensors, rules)
     path.write_text(json.dumps(as_plan_file(written, {"mean": 4.6})))
@@ -80,7 +88,7 @@ def test_toml_and_short_forms(tmp_path: Path) -> None:
 
 def test_what_the_command_line_names_goes_first() -> None:
     proposals = Proposals("file", {name: proposal("eoq2") for name in NAMES})
-    found = types(proposals, tensor_types=("blk.3.=eoq5",), output_type="q8_0", token_embd_type="f16")
+    found = types(proposals, TypeOptions("eoq4", "q8_0", "f16", ("blk.3.=eoq5",)))
     assert found["blk.3.attn_q.weight"] == "eoq5" and found["blk.4.attn_q.weight"] == "eoq2"
     assert found["output.weight"] == "q8_0" and found["token_embd.weight"] == "f16"
     assert found["blk.0.attn_norm.weight"] == "bf16"
@@ -89,7 +97,7 @@ def test_what_the_command_line_names_goes_first() -> None:
 def test_rows_that_a_type_does_not_fit() -> None:
     odd = [TensorInfo("blk.0.ffn_up.weight", (96, 8), T.F16), TensorInfo("blk.0.ffn_down.weight", (192, 8), T.F16)]
     proposals = Proposals("file", rules=[Rule("ffn", proposal("eoq3"))])
-    up, down = FixedPlanner(ConversionOptions(), proposals).plan(odd, "llama").tensors
+    up, down = resolve_plan(odd, "llama", TypeOptions(), proposals).tensors
     assert (type_name(up.type), up.fallback) == ("q8_0", True) and "rows of 96" in up.why
     assert (type_name(down.type), down.fallback) == ("eoq3_64", False)
 
@@ -97,15 +105,16 @@ def test_rows_that_a_type_does_not_fit() -> None:
 def test_the_file_is_named_after_the_type_of_most_weights() -> None:
     few = Proposals("file", rules=[Rule("attn_q", proposal("eoq3"))])
     many = Proposals("file", rules=[Rule("attn|ffn_up", proposal("eoq3"))])
-    plan = FixedPlanner(ConversionOptions(type="eoq4"), few).plan(MODEL, "llama")
-    assert plan.file_type == weight_type("eoq4")
-    assert FixedPlanner(ConversionOptions(type="eoq4"), many).plan(MODEL, "llama").file_type == weight_type("eoq3")
+    assert plan_with(few, TypeOptions("eoq4")).file_type == weight_type("eoq4")
+    assert plan_with(many, TypeOptions("eoq4")).file_type == weight_type("eoq3")
 
 
-def test_the_options_of_a_file_tell_plans_apart() -> None:
+def test_the_options_of_a_file_tell_plans_apart(tmp_path: Path) -> None:
     one, two = (Proposals("file", rules=[Rule("ffn", proposal(name))]) for name in ("eoq3", "eoq5"))
     again = Proposals("file", rules=[Rule("ffn", proposal("eoq3", "another reason"))])
-    recorded = [ConversionOptions(proposals=p).recorded() for p in (one, two, again)]
+    source = write_gguf(tmp_path / "source.gguf", tiny_model())
+    options = ConversionOptions(rounding=RoundingOptions("nearest", awq=False))
+    recorded = [convert(source, tmp_path / "m.gguf", options, proposals=p).options for p in (one, two, again)]
     assert recorded[0] == recorded[2] != recorded[1]
     assert any(text == f"plan=file, {one.digest}" for text in recorded[0])
 
@@ -179,7 +188,7 @@ def test_presets() -> None:
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 def test_presets_of_small_models(name: str, blocks: int) -> None:
     small = [t for t in MODEL if not t.name.startswith("blk.") or int(t.name.split(".")[1]) < blocks]
-    FixedPlanner(ConversionOptions(), propose_preset(name, "eoq3", small, "llama")).plan(small, "llama")
+    resolve_plan(small, "llama", TypeOptions(), propose_preset(name, "eoq3", small, "llama"))
 
 
 def test_steps_end_at_the_ends() -> None:

@@ -1,11 +1,13 @@
 """Which type each tensor gets, and why."""
 
+from collections.abc import Mapping
+
 import pytest
 from gguf import GGMLQuantizationType as T
 
 from converter.errors import OptionError
-from converter.options import ConversionOptions
-from converter.plan import FixedPlanner, Plan
+from converter.options import TypeOptions
+from converter.plan import Plan, resolve_plan
 from converter.plan.plan import check_readable
 from gguf_files.errors import QuantizedSourceError, SourceError
 from gguf_files.tensor_types import type_name
@@ -14,13 +16,14 @@ from gguf_files.tensors import TensorInfo
 BLOCK = {"blk.0.attn_q.weight": (128, 128), "token_embd.weight": (128, 1000), "output.weight": (128, 1000)}
 
 
-def infos(shapes: dict[str, tuple[int, ...]], kind: T = T.F16) -> list[TensorInfo]:
+def infos(shapes: Mapping[str, tuple[int, ...]], kind: T = T.F16) -> list[TensorInfo]:
     return [TensorInfo(name, shape, kind) for name, shape in shapes.items()]
 
 
-def make_plan(shapes: dict[str, tuple[int, ...]], architecture: str = "llama", **options: object) -> Plan:
-    planner = FixedPlanner(ConversionOptions(**options))  # type: ignore[arg-type]
-    return planner.plan(infos(shapes), architecture)
+def make_plan(
+    shapes: Mapping[str, tuple[int, ...]], asked: TypeOptions | None = None, architecture: str = "llama"
+) -> Plan:
+    return resolve_plan(infos(shapes), architecture, asked or TypeOptions())
 
 
 def types(plan: Plan) -> dict[str, str]:
@@ -43,7 +46,7 @@ def types(plan: Plan) -> dict[str, str]:
     ],
 )
 def test_the_row_length_decides(row: int, asked: str, got: str) -> None:
-    (tensor,) = make_plan({"blk.0.ffn_up.weight": (row, 8)}, type=asked).tensors
+    (tensor,) = make_plan({"blk.0.ffn_up.weight": (row, 8)}, TypeOptions(asked)).tensors
     assert type_name(tensor.type) == got
     assert tensor.fallback == (not got.startswith("eoq"))
     assert not tensor.fallback or f"rows of {row}" in tensor.why
@@ -65,17 +68,18 @@ def test_output_is_finer_and_embeddings_are_not() -> None:
 def test_tied_embeddings_are_the_output() -> None:
     tied = {name: shape for name, shape in BLOCK.items() if name != "output.weight"}
     assert types(make_plan(tied))["token_embd.weight"] == "eoq6"
-    assert types(make_plan(tied, output_type="q8_0"))["token_embd.weight"] == "q8_0"
-    assert types(make_plan(tied, output_type="q8_0", token_embd_type="eoq5"))["token_embd.weight"] == "eoq5"
+    assert types(make_plan(tied, TypeOptions(output_type="q8_0")))["token_embd.weight"] == "q8_0"
+    both = TypeOptions(output_type="q8_0", token_embd_type="eoq5")
+    assert types(make_plan(tied, both))["token_embd.weight"] == "eoq5"
 
 
 def test_the_default_output_is_as_wide_as_the_rest() -> None:
-    assert types(make_plan(BLOCK, type="eoq4_64"))["output.weight"] == "eoq6_64"
+    assert types(make_plan(BLOCK, TypeOptions("eoq4_64")))["output.weight"] == "eoq6_64"
 
 
 def test_options_for_output_and_embeddings() -> None:
     shapes = BLOCK | {"per_layer_token_embd.weight": (128, 1000)}
-    got = types(make_plan(shapes, output_type="F16", token_embd_type="EOQ3"))
+    got = types(make_plan(shapes, TypeOptions(output_type="F16", token_embd_type="EOQ3")))
     assert got["output.weight"] == "f16" and got["token_embd.weight"] == got["per_layer_token_embd.weight"] == "eoq3"
 
 
@@ -114,20 +118,20 @@ def test_what_stays_as_it_is(name: str, shape: tuple[int, ...], reason: str) -> 
 
 def test_tables_of_integers_stay() -> None:
     table = TensorInfo("blk.0.table.weight", (128, 4), T.I32)
-    (kept,) = FixedPlanner(ConversionOptions()).plan([table], "llama").tensors
+    (kept,) = resolve_plan([table], "llama", TypeOptions()).tensors
     assert kept.is_copy
 
 
 def test_some_tensors_stay_in_one_architecture_only() -> None:
     shapes = {"blk.0.attn_k_b.weight": (128, 128)}
-    assert types(make_plan(shapes, "deepseek2")) == {"blk.0.attn_k_b.weight": "eoq4"}
-    assert types(make_plan(shapes, "glm5-next")) == {"blk.0.attn_k_b.weight": "f16"}
+    assert types(make_plan(shapes, architecture="deepseek2")) == {"blk.0.attn_k_b.weight": "eoq4"}
+    assert types(make_plan(shapes, architecture="glm5-next")) == {"blk.0.attn_k_b.weight": "f16"}
 
 
 def test_the_first_override_that_matches_wins_over_everything() -> None:
     shapes = BLOCK | {"blk.1.attn_q.weight": (128, 128), "blk.1.ffn_down.weight": (192, 128)}
     overrides = (r"blk\.0\.=eoq2", "attn_q|output=q8_0", "ffn_down=eoq5")
-    assert types(make_plan(shapes, tensor_types=overrides, output_type="f16")) == {
+    assert types(make_plan(shapes, TypeOptions(tensor_types=overrides, output_type="f16"))) == {
         "blk.0.attn_q.weight": "eoq2",
         "token_embd.weight": "eoq4",
         "output.weight": "q8_0",
@@ -137,26 +141,27 @@ def test_the_first_override_that_matches_wins_over_everything() -> None:
 
 
 def test_an_override_leaves_kept_tensors_alone() -> None:
-    got = types(
-        make_plan({"blk.0.attn_norm.weight": (128,), "blk.0.ffn_up.weight": (128, 8)}, tensor_types=("blk=q8_0",))
-    )
-    assert got == {"blk.0.attn_norm.weight": "f16", "blk.0.ffn_up.weight": "q8_0"}
+    shapes = {"blk.0.attn_norm.weight": (128,), "blk.0.ffn_up.weight": (128, 8)}
+    assert types(make_plan(shapes, TypeOptions(tensor_types=("blk=q8_0",)))) == {
+        "blk.0.attn_norm.weight": "f16",
+        "blk.0.ffn_up.weight": "q8_0",
+    }
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("asked", "message"),
     [
-        ({"tensor_types": ("atn_q=eoq5",)}, "atn_q=eoq5 matches no tensor"),
-        ({"tensor_types": ("attn_norm=q8_0",)}, "stay as they are: blk.0.attn_norm.weight"),
-        ({"tensor_types": ("attn_q=eoq5_64",)}, "blk.0.attn_q.weight has rows of 96 .* 64, .* eoq5_64"),
-        ({"tensor_types": ("attn_q=eoq5",)}, "blk.0.attn_q.weight has rows of 96 .* 64 or 128"),
-        ({"output_type": "eoq4"}, "output.weight has rows of 96"),
+        (TypeOptions(tensor_types=("atn_q=eoq5",)), "atn_q=eoq5 matches no tensor"),
+        (TypeOptions(tensor_types=("attn_norm=q8_0",)), "stay as they are: blk.0.attn_norm.weight"),
+        (TypeOptions(tensor_types=("attn_q=eoq5_64",)), "blk.0.attn_q.weight has rows of 96 .* 64, .* eoq5_64"),
+        (TypeOptions(tensor_types=("attn_q=eoq5",)), "blk.0.attn_q.weight has rows of 96 .* 64 or 128"),
+        (TypeOptions(output_type="eoq4"), "output.weight has rows of 96"),
     ],
 )
-def test_overrides_that_cannot_be_had(options: dict[str, object], message: str) -> None:
+def test_overrides_that_cannot_be_had(asked: TypeOptions, message: str) -> None:
     shapes = {"blk.0.attn_q.weight": (96, 128), "blk.0.attn_norm.weight": (96,), "output.weight": (96, 10)}
     with pytest.raises(OptionError, match=message):
-        make_plan(shapes, **options)
+        make_plan(shapes, asked)
 
 
 def test_sizes() -> None:
@@ -169,7 +174,7 @@ def test_sizes() -> None:
 @pytest.mark.parametrize("source", [T.Q4_1, T(164)], ids=lambda t: t.name)
 def test_a_quantised_source_needs_permission(source: T) -> None:
     tensors = infos({"blk.0.ffn_up.weight": (128, 8)}, source)
-    plan = FixedPlanner(ConversionOptions()).plan(tensors, "llama")
+    plan = resolve_plan(tensors, "llama", TypeOptions())
     with pytest.raises(QuantizedSourceError, match=r"blk.0.ffn_up.weight .*allow-requantize"):
         check_readable(plan, allow_requantize=False)
     check_readable(plan, allow_requantize=True)
@@ -177,14 +182,14 @@ def test_a_quantised_source_needs_permission(source: T) -> None:
 
 def test_a_quantised_tensor_that_is_asked_to_stay_needs_none() -> None:
     tensors = infos({"blk.0.ffn_up.weight": (128, 8)}, T.MXFP4)
-    plan = FixedPlanner(ConversionOptions(tensor_types=("ffn_up=mxfp4",))).plan(tensors, "llama")
+    plan = resolve_plan(tensors, "llama", TypeOptions(tensor_types=("ffn_up=mxfp4",)))
     check_readable(plan, allow_requantize=False)
 
 
 def test_a_source_type_that_cannot_be_read() -> None:
     unreadable = [t for t in T if t.name in ("Q8_K", "Q8_1")]
     for kind in unreadable:
-        plan = FixedPlanner(ConversionOptions()).plan(infos({"blk.0.ffn_up.weight": (256, 8)}, kind), "llama")
+        plan = resolve_plan(infos({"blk.0.ffn_up.weight": (256, 8)}, kind), "llama", TypeOptions())
         with pytest.raises(SourceError, match=f"blk.0.ffn_up.weight has type {type_name(kind)}"):
             check_readable(plan, allow_requantize=True)
     assert unreadable

@@ -7,5 +7,5 @@ from converter.report.metadata import TOOL
 
 
 def test_the_tool_names_the_version_of_the_package() -> None:
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())["project"]
     assert f"eoq converter {project['version']}" == TOOL

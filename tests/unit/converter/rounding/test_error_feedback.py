@@ -18,11 +18,11 @@ from converter.rounding.block_rounding import (
     to_units,
 )
 from converter.rounding.error_feedback import FIRST_SCALES, ErrorFeedback, FeedbackOptions, FeedbackState
-from converter.rounding.hessian import DiagonalHessian, FullHessian, damped_hessian, rotation_matrix
+from converter.rounding.hessian import DiagonalHessian, FullHessian, damped_hessian
 from converter.statistics import Statistics
+from converter.statistics.factor import Factor, factorise
 from eoq_formats import kernels, reference
 from eoq_formats.errors import NonFiniteWeightError
-from eoq_formats.rotation import rotate
 from eoq_formats.types import WeightType, weight_type
 from gguf_files.weights import Floats, RowWorkers
 from tests.samples.memory_model import MemoryStatistics, MemoryWeights
@@ -49,6 +49,16 @@ def moments_of(inputs: NDArray[np.float64]) -> torch.Tensor:
     return torch.from_numpy((inputs.T @ inputs / len(inputs)).astype(np.float32))
 
 
+def factor_of(moments: torch.Tensor, width: int) -> Factor:
+    factor = factorise(moments, width, 0.02)
+    assert factor is not None
+    return factor
+
+
+def full_hessian(inputs: NDArray[np.float64], width: int) -> FullHessian:
+    return FullHessian(factor_of(moments_of(inputs), width))
+
+
 def round_tensor(
     weights: Floats, statistics: Statistics, t: WeightType, options: FeedbackOptions | None = None
 ) -> list[RoundedRows]:
@@ -68,17 +78,10 @@ def total(parts: list[RoundedRows]) -> WeightedError:
     return sum(errors, start=WeightedError.none())
 
 
-def test_the_rotation_matrix_is_the_formats_rotation() -> None:
-    for width in (64, 128):
-        x = random_rows(5, width)
-        assert np.allclose(x @ rotation_matrix(width).T, rotate(x) / np.sqrt(width), atol=1e-5)
-        assert np.allclose(rotation_matrix(width) @ rotation_matrix(width).T, np.eye(width), atol=1e-6)
-
-
 @pytest.mark.parametrize("t", TYPES, ids=lambda t: t.name)
 def test_the_first_pass_gives_the_codes_of_the_plain_version(t: WeightType) -> None:
     n = 3 * t.width
-    hessian = FullHessian(moments_of(correlated(500, n)), t.width, 0.02)
+    hessian = full_hessian(correlated(500, n), t.width)
     weights = torch.from_numpy(random_rows(4, n))
     state = FeedbackState(weights, t, hessian)
     state.first_pass()
@@ -92,7 +95,7 @@ def test_the_first_pass_gives_the_codes_of_the_plain_version(t: WeightType) -> N
 def test_descent_gives_the_codes_of_the_plain_version() -> None:
     t = weight_type("eoq3_64")
     n = 2 * t.width
-    hessian = FullHessian(moments_of(correlated(500, n)), t.width, 0.02)
+    hessian = full_hessian(correlated(500, n), t.width)
     matrix = hessian.product(torch.eye(n)).double().numpy()
     weights = torch.from_numpy(random_rows(3, n))
     state = FeedbackState(weights, t, hessian)
@@ -112,7 +115,7 @@ def test_descent_gives_the_codes_of_the_plain_version() -> None:
 
 @pytest.mark.parametrize("t", TYPES, ids=lambda t: t.name)
 def test_torch_and_numba_choose_the_same_codes(t: WeightType) -> None:
-    hessian = FullHessian(moments_of(correlated(300, 2 * t.width)), t.width, 0.02)
+    hessian = full_hessian(correlated(300, 2 * t.width), t.width)
     factors = hessian.blocks[0]
     targets, weights = torch.from_numpy(random_rows(6, t.width)), torch.from_numpy(random_rows(6, t.width, 2))
     targets[0] = 0
@@ -171,7 +174,8 @@ def test_uncorrelated_inputs_use_the_diagonal_alone() -> None:
     t = weight_type("eoq4")
     inputs = correlated(600, 256)
     diagonal = torch.from_numpy(np.square(inputs).mean(0).astype(np.float32))
-    by_blocks, full = DiagonalHessian(diagonal, t.width, 0.02), FullHessian(torch.diag(diagonal), t.width, 0.02)
+    by_blocks = DiagonalHessian(factor_of(diagonal, t.width))
+    full = FullHessian(factor_of(torch.diag(diagonal), t.width))
     errors = torch.from_numpy(random_rows(5, 256))
     ordered = errors.reshape(5, -1, t.width)[:, torch.from_numpy(full.order)].reshape(5, -1)
     assert np.allclose(by_blocks.costs(errors), full.costs(ordered), rtol=1e-4)

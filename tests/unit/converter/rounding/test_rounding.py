@@ -15,8 +15,8 @@ from converter.rounding import rounded_rows as rounding_rows
 from converter.type_choice import ORDINARY_TYPES
 from eoq_formats import kernels
 from eoq_formats.errors import NonFiniteWeightError, ScaleOverflowError
+from eoq_formats.types import weight_type
 from gguf_files.source import Source, open_gguf
-from gguf_files.tensor_types import eoq_type
 from gguf_files.tensors import TensorInfo
 from gguf_files.weights import RowWorkers, SourceWeights
 from tests.samples.gguf_samples import Tensors, as_type, random_weights, write_gguf
@@ -48,16 +48,11 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_eoq_bytes_are_those_of_the_kernels(source_type: str, tmp_path: Path) -> None:
     weights = random_weights(1, 5, 3, 256, dtype=np.float32)
     kind = T[source_type.upper()]
-    if kind == T.F64:
-        stored, expected = weights.astype(np.float64), weights
-    elif kind in (T.F32, T.F16):
-        stored = weights.astype(np.float16 if kind == T.F16 else np.float32)
-        expected = stored.astype(np.float32)
-    else:
-        stored = as_type(weights, kind)
-        expected = dequantize(np.asarray(stored), kind)
+    plain = {T.F64: np.float64, T.F32: np.float32, T.F16: np.float16}
+    stored: NDArray[np.generic] = weights.astype(plain[kind]) if kind in plain else as_type(weights, kind)
+    expected = stored.astype(np.float32) if kind in plain else dequantize(np.asarray(stored), kind)
     data, parts = round_all(tmp_path, stored, EOQ4)
-    packed = kernels.quantize(expected.reshape(15, 256), eoq_type(EOQ4))
+    packed = kernels.quantize(expected.reshape(15, 256), weight_type(EOQ4.value))
     assert len(parts) == 5 and data == packed.data.tobytes()
     assert sum(p.signal for p in parts) == pytest.approx(packed.signal.sum(), rel=1e-12)
     assert sum(p.error for p in parts) == pytest.approx(packed.error.sum(), rel=1e-12)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from converter.scaling.fold_groups import FoldGroup, Producer
 from converter.scaling.folding import Fold, Folded, FoldedStatistics
-from eoq_formats.errors import ScaleOverflowError
+from eoq_formats.errors import NonFiniteWeightError, ScaleOverflowError
 from gguf_files.tensors import TensorInfo
 from gguf_files.weights import Floats
 from tests.samples.memory_model import MemoryStatistics, MemoryWeights
@@ -114,6 +114,20 @@ def test_stored_rows_that_a_type_cannot_hold() -> None:
         folded.stored(weights.info("up", T.Q8_0), 0, 6)
 
 
+@pytest.mark.parametrize("kind", [T.F32, T.F16, T.BF16], ids=lambda t: t.name)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_stored_rows_that_are_no_numbers_are_refused_by_name(kind: T, bad: float) -> None:
+    norm, router = floats(32), floats(6, 32)
+    router[4, 3] = norm[5] = bad
+    weights = MemoryWeights({"norm": norm, "up": router})
+    folded = one_fold(weights)
+    with pytest.raises(NonFiniteWeightError, match=r"^tensor norm has a NaN or an infinity in row 0; "):
+        folded.stored(weights.info("norm", kind), 0, 1)
+    with pytest.raises(NonFiniteWeightError, match=r"^tensor up has a NaN or an infinity in row 4; "):
+        folded.stored(weights.info("up", kind), 2, 6)
+    folded.stored(weights.info("up", kind), 0, 4)
+
+
 def test_a_fold_of_ones_touches_nothing() -> None:
     weights = MemoryWeights({"norm": floats(8), "up": floats(6, 8)})
     norm, up = weights.infos
@@ -146,7 +160,7 @@ def test_statistics_of_the_folded_model_are_those_of_the_scaled_inputs(diagonal_
     weights = MemoryWeights(tensors)
     group = FoldGroup("ffn_up_exps", (Producer(weights.info("up")),), (weights.info("down"),), 8, experts=2)
     fold = Fold(group, scales(2, 8))
-    given = {"down": inputs, "other": inputs[0]}
+    given: dict[str, NDArray[np.float64] | list[NDArray[np.float64]]] = {"down": inputs, "other": inputs[0]}
     statistics = FoldedStatistics(MemoryStatistics(given, diagonal_only), Folded(weights, [fold]))
     scaled = [x / s for x, s in zip(inputs, fold.scales.astype(np.float64), strict=True)]
     expected = MemoryStatistics({"down": scaled, "other": inputs[0]}, diagonal_only)
@@ -157,7 +171,8 @@ def test_statistics_of_the_folded_model_are_those_of_the_scaled_inputs(diagonal_
         assert np.allclose(statistics.diagonal(name), expected.diagonal(name))
         for expert in range(len(statistics.counts(name))):
             got, true = statistics.moments(name, expert), expected.moments(name, expert)
-            assert (got is None and true is None) or np.allclose(got, true, rtol=1e-5, atol=1e-6)
+            assert (got is None) == (true is None) == diagonal_only
+            assert got is None or true is None or np.allclose(got, true, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("diagonal_only", [False, True])

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from converter.scaling.fold_groups import FoldGroup, Producer
 from converter.scaling.folding import Fold
-from converter.scaling.search import AwqOptions, search
+from converter.scaling.sample import SampleOptions, sample_group
+from converter.scaling.search import SearchOptions, search
 from eoq_formats import kernels
 from eoq_formats.types import weight_type_for_row
 from gguf_files.tensors import TensorInfo
@@ -16,8 +17,8 @@ from gguf_files.weights import Floats
 from tests.samples.memory_model import MemoryStatistics, MemoryWeights
 
 N, ROWS, TOKENS = 128, 192, 2000
-NEAREST = AwqOptions(feedback=False)
-FEEDBACK = AwqOptions(feedback=True)
+NEAREST = SearchOptions(feedback=False)
+FEEDBACK = SearchOptions(feedback=True)
 
 
 def to_nearest(tensor: TensorInfo, rows: Floats, moments: Floats) -> Floats:
@@ -28,7 +29,7 @@ def to_nearest(tensor: TensorInfo, rows: Floats, moments: Floats) -> Floats:
 
 def uneven(random: np.random.Generator, *shape: int, spread: float = 1.0) -> NDArray[np.float64]:
     """Gaussian numbers whose channels differ in size."""
-    return random.standard_normal(shape) * np.exp(spread * random.standard_normal(shape[-1]))
+    return np.asarray(random.standard_normal(shape) * np.exp(spread * random.standard_normal(shape[-1])))
 
 
 def example(
@@ -79,11 +80,11 @@ def ideal_feedback(tensor: TensorInfo, rows: Floats, moments: Floats) -> Floats:
     values, axes = np.linalg.eigh(moments.astype(np.float64) + 1e-3 * np.eye(len(moments)))
     variances = np.exp(np.log(values).mean()) / values * 0.01 * (rows.astype(np.float64) ** 2).mean()
     noise = np.random.default_rng(0).standard_normal(rows.shape) * np.sqrt(variances) @ axes.T
-    return rows + noise.astype(np.float32)
+    return np.asarray(rows + noise.astype(np.float32))
 
 
 @pytest.mark.parametrize("options", [NEAREST, FEEDBACK], ids=["nearest", "feedback"])
-def test_never_worse_than_without_scales(options: AwqOptions) -> None:
+def test_never_worse_than_without_scales(options: SearchOptions) -> None:
     group, weights, statistics = example("q")
 
     def hates_scales(tensor: TensorInfo, rows: Floats, moments: Floats) -> Floats:
@@ -116,10 +117,10 @@ def test_the_longest_rows_get_no_scales_under_feedback() -> None:
     assert not (search(group, {"q"}, statistics, weights, to_nearest, replace(short, feedback=False)).scales == 1).all()
 
 
-def test_only_targets_with_statistics_count() -> None:
+def test_only_quantised_tensors_with_statistics_count() -> None:
     group, weights, statistics = example("q", "router")
-    for targets in (set[str](), {"norm"}):
-        fold = search(group, targets, statistics, weights, to_nearest, NEAREST)
+    for quantized in (set[str](), {"norm"}):
+        fold = search(group, quantized, statistics, weights, to_nearest, NEAREST)
         assert (fold.scales == 1).all() and fold.error_before is None
     alone = FoldGroup(group.kind, group.producers, group.consumers[:1], N)
     chosen = search(group, {"q"}, statistics, weights, to_nearest, NEAREST)
@@ -142,7 +143,9 @@ def test_consumers_count_relative_to_their_outputs() -> None:
     weights.tensors = {**weights.tensors, "q": 64 * weights.tensors["q"]}
     same = search(group, {"q", "v"}, statistics, weights, to_nearest, NEAREST)
     assert np.allclose(same.scales, fold.scales, rtol=1e-4)
-    plain = search(group, {"q", "v"}, statistics, weights, to_nearest, replace(NEAREST, balance=0.0))
+    plain = search(
+        group, {"q", "v"}, statistics, weights, to_nearest, replace(NEAREST, sample=SampleOptions(balance=0.0))
+    )
     alone = search(group, {"q"}, statistics, weights, to_nearest, NEAREST)
     assert distance(plain, alone) < 0.05 < 0.2 < distance(same, alone)
 
@@ -179,14 +182,40 @@ def experts_example(tokens: list[int]) -> tuple[FoldGroup, MemoryWeights, Memory
 
 
 @pytest.mark.parametrize("options", [NEAREST, FEEDBACK], ids=["nearest", "feedback"])
-def test_experts_get_scales_of_their_own(options: AwqOptions) -> None:
+def test_experts_get_scales_of_their_own(options: SearchOptions) -> None:
     group, weights, statistics = experts_example([500, 900, 0, 300])
-    fold = search(group, {"down"}, statistics, weights, to_nearest, replace(options, sample_experts=2))
+    fold = search(group, {"down"}, statistics, weights, to_nearest, replace(options, sample=SampleOptions(experts=2)))
     assert fold.scales.shape == (4, 64)
     if not options.feedback:
         assert gain(fold) < 0.8
         # without a token, only the weights are known, and these are even
         assert fold.scales[2].std() < 0.1 and fold.scales[[0, 1, 3]].std(axis=1).min() > 0.3
+
+
+def test_experts_that_saw_few_tokens_are_sampled_with_the_moments_of_all() -> None:
+    """As they are rounded: the third and the fourth saw fewer than the 32 tokens that it takes."""
+    group, weights, statistics = experts_example([40, 900, 20, 0])
+    assert statistics.experts_short_of_tokens("down") == [2, 3]
+    sample = sample_group(group, {"down"}, statistics, weights, SampleOptions())
+    # no error of an expert without any token counts
+    assert sorted(each.own for each in sample.inputs) == [0, 1, 2]
+    for each in sample.inputs:
+        expected = statistics.for_rounding("down", each.own)
+        assert expected.is_pooled == (each.own == 2)
+        assert np.array_equal(each.rounded.moments, expected.values)
+
+
+def test_the_quantiser_is_tried_with_the_moments_of_all_where_an_expert_saw_few_tokens() -> None:
+    group, weights, statistics = experts_example([20, 25])
+    pooled = statistics.pooled_moments("down", 0)
+    seen: list[Floats] = []
+
+    def watch(tensor: TensorInfo, rows: Floats, moments: Floats) -> Floats:
+        seen.append(moments)
+        return to_nearest(tensor, rows, moments)
+
+    search(group, {"down"}, statistics, weights, watch, replace(NEAREST, least_gain=-1.0))
+    assert len(seen) == 4 and all(np.array_equal(moments, pooled) for moments in seen[:2])
 
 
 def test_tensors_of_one_input_come_with_the_same_moments_one_after_the_other() -> None:
@@ -213,7 +242,7 @@ def test_statistics_without_any_token_give_no_scales() -> None:
 
 
 @pytest.mark.parametrize("options", [NEAREST, FEEDBACK], ids=["nearest", "feedback"])
-def test_dead_channels_do_not_get_extreme_scales(options: AwqOptions) -> None:
+def test_dead_channels_do_not_get_extreme_scales(options: SearchOptions) -> None:
     group, weights, statistics = example("q")
     statistics.inputs["q"][0][:, :5] = 0
     weights.tensors["q"][:, 5:9] = 0

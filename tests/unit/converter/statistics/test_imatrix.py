@@ -13,7 +13,7 @@ from converter.statistics import check_statistics, open_statistics
 from tests.samples.moments_samples import DOWN, K, Q, model
 
 
-def write_imatrix(path: Path, tensors: Mapping[str, NDArray[np.float32]]) -> Path:
+def write_imatrix(path: Path, tensors: Mapping[str, NDArray[np.generic]]) -> Path:
     """As llama-imatrix lays it out: NAME.in_sum2 (experts, n) and NAME.counts (experts, 1)."""
     writer = GGUFWriter(path, "")
     writer.add_type("imatrix")
@@ -65,9 +65,11 @@ def test_means_of_squares(folder: Path) -> None:
     ],
 )
 def test_damaged_files_are_refused(name: str, value: NDArray[np.generic] | None, message: str, folder: Path) -> None:
-    tensors = sample() | ({} if value is None else {name: value})
+    tensors: dict[str, NDArray[np.generic]] = {**sample()}
     if value is None:
         del tensors[name]
+    else:
+        tensors[name] = value
     path = write_imatrix(folder / "imatrix.gguf", tensors)
     with pytest.raises(StatisticsError, match=message):
         open_statistics(path)

@@ -10,7 +10,7 @@ from converter.errors import StatisticsError
 from converter.statistics import open_statistics
 from converter.statistics.moments_file import InputLayout, StatisticsHead, StatisticsWriter
 from converter.statistics.triangle import pack
-from tests.samples.moments_samples import DOWN, EXPERTS, K, Q, inputs, model, write_statistics
+from tests.samples.moments_samples import DOWN, EXPERTS, K, Q, inputs, mean_of_products, model, write_statistics
 
 
 def test_what_goes_in_comes_out(folder: Path) -> None:
@@ -52,7 +52,7 @@ def test_moments_that_experts_share_are_stored_once(folder: Path) -> None:
     layout = InputLayout("blk.0.ffn_gate_exps", 32, 4, True, ("blk.0.ffn_gate_exps.weight",))
     x = inputs(1, 20, 32)
     with StatisticsWriter(folder / "s.stats", StatisticsHead("f", 20, "", (), (layout,))) as writer:
-        moments = x.T @ x / 20
+        moments = mean_of_products(x)
         writer.write(pack(moments), np.diag(moments)[None], np.array([20]))
         writer.commit()
     s = open_statistics(folder / "s.stats")

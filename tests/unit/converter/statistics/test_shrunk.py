@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from converter.statistics import ShrunkStatistics
 from tests.samples.memory_model import MemoryStatistics
 
 RNG = np.random.default_rng(20)
-INPUTS = {"up": RNG.normal(size=(30, 8)), "experts": [RNG.normal(size=(40, 4)), RNG.normal(size=(20, 4))]}
+INPUTS: dict[str, NDArray[np.float64] | list[NDArray[np.float64]]] = {
+    "up": RNG.normal(size=(30, 8)),
+    "experts": [RNG.normal(size=(40, 4)), RNG.normal(size=(20, 4))],
+}
 
 
 @pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
@@ -18,10 +22,12 @@ def test_part_of_the_correlations_goes(shrinkage: float) -> None:
         before = measured.moments(name, expert)
         assert before is not None
         expected = (1 - shrinkage) * before + shrinkage * np.diag(np.diag(before))
-        assert shrunk.moments(name, expert) == pytest.approx(expected, rel=1e-6)
-        assert np.array_equal(np.diag(shrunk.moments(name, expert)), np.diag(before))
+        found = shrunk.moments(name, expert)
+        assert found is not None and found == pytest.approx(expected, rel=1e-6)
+        assert np.array_equal(np.diag(found), np.diag(before))
         # an array of its own each time
-        assert np.array_equal(measured.moments(name, expert), before)
+        again = measured.moments(name, expert)
+        assert again is not None and np.array_equal(again, before)
 
 
 def test_pooled_moments_as_well() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from evaluation.errors import EvaluationError
 from evaluation.mmlu import Question, Server, ask_all, prompt, read_questions, score
 from evaluation.mmlu.scores import Choice, choose, negative_log_likelihood
+from tests.samples.waiting import LONGEST
 
 TOOL = Path(__file__).resolve().parents[4] / "tools" / "eval_mmlu.py"
 CSV = '"Which number is even?",3,5,8,9,C\n"Which is a colour, as in ""a red door""?",red,seven,slowly,under,A\n'
@@ -179,7 +180,7 @@ def test_no_server(folder: Path) -> None:
 
 def run_tool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(TOOL), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
 
 
 def test_the_tool(folder: Path, address: str) -> None:
@@ -197,10 +198,12 @@ def test_the_tool(folder: Path, address: str) -> None:
 
 
 def test_the_tool_s_errors_are_one_sentence(folder: Path) -> None:
+    questions = next((folder / "test").glob("*.csv"))
     for arguments, message in (
         ((folder / "none.csv",), "cannot be read"),
+        ((questions, "--json", questions), "which is read; give another name"),
         ((folder / "test", "--server", "http://127.0.0.1:9"), "nothing answers at"),
-        ((folder / "test", "--json", folder / "none" / "x.json"), "cannot be written"),
+        ((folder / "test", "--json", folder / "none" / "x.json"), "none of the output does not exist; make it first"),
     ):
         done = run_tool(*arguments)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.errors import OptionError
-from converter.options import ConversionOptions
-from converter.plan import FixedPlanner
-from converter.plan.plan import Plan
+from converter.options import TypeOptions
+from converter.plan import Plan, resolve_plan
 from converter.plan.planners.allocation import Choice, allocate
 from converter.plan.planners.budget import propose_within
 from converter.plan.planners.losses import CANDIDATES, TensorLoss, candidates
@@ -93,11 +92,11 @@ MODEL = [
 ]
 
 
-def plan_within(budget: int, losses: dict[str, TensorLoss], **options: object) -> Plan:
-    made = ConversionOptions(**options)  # type: ignore[arg-type]
-    fixed = {t.name: T.Q8_0 for t in MODEL if any(o.matches(t.name) for o in made.overrides)}
+def plan_within(budget: int, losses: dict[str, TensorLoss], overrides: tuple[str, ...] = ()) -> Plan:
+    types = TypeOptions(tensor_types=overrides)
+    fixed = {t.name: T.Q8_0 for t in MODEL if types.override_of(t.name) is not None}
     proposals = propose_within(budget, MODEL, "llama", losses, fixed)
-    return FixedPlanner(made, proposals).plan(MODEL, "llama")
+    return resolve_plan(MODEL, "llama", types, proposals)
 
 
 @settings(deadline=None)  # the first plan compiles expressions
@@ -121,7 +120,7 @@ def test_plans_keep_the_budget(budget: int, weights: list[float]) -> None:
 
 
 def test_fixed_types_are_counted() -> None:
-    plan = plan_within(900_000, {}, tensor_types=("token_embd=q8_0",))
+    plan = plan_within(900_000, {}, ("token_embd=q8_0",))
     types = {t.tensor.name: type_name(t.type) for t in plan.tensors}
     assert types["token_embd.weight"] == "q8_0" and types["blk.0.attn_norm.weight"] == "f32"
     assert plan.nbytes <= 900_000

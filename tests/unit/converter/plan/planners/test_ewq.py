@@ -3,6 +3,7 @@
 import re
 from math import isclose
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -55,9 +56,9 @@ def test_levels_follow_the_thresholds(values: list[float], x: float) -> None:
 
 
 @given(entropies, st.randoms())
-def test_the_place_of_a_block_does_not_matter(values: list[float], random: object) -> None:
+def test_the_place_of_a_block_does_not_matter(values: list[float], random: Random) -> None:
     order = list(range(len(values)))
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)
     first, second = decide(values), decide([values[i] for i in order])
     assert second.mean == first.mean and second.threshold == first.threshold
     assert second.levels == tuple(first.levels[i] for i in order)

@@ -3,16 +3,25 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.quality.fastewq_comparison import PAPER_ACCURACY, by_model, by_row, importances, majority, reproduced
+from bench.quality.fastewq_comparison import (
+    PAPER_ACCURACY,
+    by_model,
+    by_row,
+    check_enough,
+    importances,
+    majority,
+    reproduced,
+)
 from converter.errors import OptionError
-from converter.options import ConversionOptions
-from converter.plan import FixedPlanner
+from converter.options import TypeOptions
+from converter.plan import resolve_plan
 from converter.plan.planners import ewq
 from converter.plan.planners.fastewq import (
     BlockShape,
@@ -23,6 +32,7 @@ from converter.plan.planners.fastewq import (
     write_dataset,
 )
 from converter.plan.planners.fastewq.classifier import propose_fast
+from converter.plan.planners.fastewq.dataset import Dataset
 from converter.plan.planners.fastewq.measured import measured_rows
 from converter.plan.precision_levels import LevelTable
 from gguf_files.errors import QuantizedSourceError
@@ -30,8 +40,9 @@ from gguf_files.source import open_gguf
 from gguf_files.tensor_types import type_name
 from tests.samples.gguf_samples import random_weights, tiny_model, write_gguf
 from tests.samples.tiny_models import CONFIGS
+from tests.samples.waiting import LONGEST
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 
 LLAMA_8B = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32,
@@ -59,7 +70,7 @@ PHI35 = {
 }  # fmt: skip
 
 
-def write_config(folder: Path, config: dict[str, Any]) -> Path:
+def write_config(folder: Path, config: object) -> Path:
     path = folder / "config.json"
     path.write_text(json.dumps(config))
     return path
@@ -104,7 +115,7 @@ def test_configurations_that_do_not_do(tmp_path: Path) -> None:
         ([], "None blocks are not known"),
     ):
         with pytest.raises(OptionError, match=message):
-            blocks_of_config(write_config(tmp_path, config))  # type: ignore[arg-type]
+            blocks_of_config(write_config(tmp_path, config))
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(OptionError, match="is not JSON"):
         blocks_of_config(tmp_path / "config.json")
@@ -176,7 +187,7 @@ def test_from_a_gguf_to_a_plan(tmp_path: Path) -> None:
     blocks = blocks_of_model(model)
     assert blocks == [BlockShape("blk.0", sum(t.weights for t in model.tensors if t.name.startswith("blk.0.")))]
     proposals = propose_fast(blocks, ["4bit"], LevelTable())
-    plan = FixedPlanner(ConversionOptions(type="eoq6"), proposals).plan(model.tensors, "llama")
+    plan = resolve_plan(model.tensors, "llama", TypeOptions("eoq6"), proposals)
     types = {t.tensor.name: type_name(t.type) for t in plan.tensors}
     assert types["blk.0.ffn_down.weight"] == "eoq4" and types["token_embd.weight"] == "eoq6"
     nothing = open_gguf(write_gguf(tmp_path / "n.gguf", {"token_embd.weight": random_weights(1, 4, 64)}))
@@ -226,6 +237,24 @@ def test_damaged_data_sets(tmp_path: Path, text: str, message: str) -> None:
         read_dataset(tmp_path / "blocks.csv")
 
 
+@pytest.mark.parametrize("content", [HEAD.encode() + b"\xff\xfe,1,2", HEAD.encode() + b'"' + b"x" * 200_000 + b'"'])
+def test_data_sets_that_are_no_text(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "blocks.csv").write_bytes(content)
+    with pytest.raises(OptionError, match=r"blocks\.csv is not CSV in UTF-8"):
+        read_dataset(tmp_path / "blocks.csv")
+
+
+def test_a_comparison_needs_blocks_of_both_kinds_in_every_fold() -> None:
+    rows = read_dataset().rows
+    quantised, whole = ([row for row in rows if row.quantized == kind] for kind in (True, False))
+    with pytest.raises(OptionError, match="the data set has 9"):
+        check_enough(Dataset((*quantised, *whole[:9])))
+    alone = [replace(row, model_name="alone") for row in whole]
+    with pytest.raises(OptionError, match="all blocks of one kind are of alone"):
+        check_enough(Dataset((*quantised, *alone)))
+    check_enough(read_dataset())
+
+
 def test_a_plan_from_a_configuration_needs_no_torch(tmp_path: Path) -> None:
     config, plan = write_config(tmp_path, LLAMA_8B), tmp_path / "plan.json"
     code = (
@@ -234,7 +263,7 @@ def test_a_plan_from_a_configuration_needs_no_torch(tmp_path: Path) -> None:
         "assert 'torch' not in sys.modules"
     )
     command = [sys.executable, "-c", code, str(config), "--planner", "fastewq", "--json", str(plan)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=LONGEST)
     assert done.returncode == 0, done.stderr
     rules = json.loads(plan.read_text())["rules"]
     assert len(rules) == 32 and rules[0] == {
@@ -243,6 +272,6 @@ def test_a_plan_from_a_configuration_needs_no_torch(tmp_path: Path) -> None:
     assert np.count_nonzero([rule["type"] == "q8_0" for rule in rules]) == 13
     refused = subprocess.run(
         [sys.executable, "tools/plan_eoq.py", str(config), "--planner", "fastewq", "--plot", str(tmp_path / "x.png")],
-        capture_output=True, text=True, cwd=ROOT, timeout=120,
+        capture_output=True, text=True, cwd=ROOT, timeout=LONGEST,
     )  # fmt: skip
     assert refused.returncode == 1 and "give its GGUF" in refused.stderr

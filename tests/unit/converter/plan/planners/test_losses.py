@@ -8,7 +8,8 @@ from gguf import GGMLQuantizationType as T
 from gguf.quants import dequantize, quantize
 from numpy.typing import NDArray
 
-from converter.plan.planners.losses import F16_ERROR, Q8_0_ERROR, TensorLoss, measured_losses, with_sensitivities
+from converter.plan.planners.losses import F16_ERROR, Q8_0_ERROR, TensorLoss, with_sensitivities
+from converter.plan.planners.predicted_error import measured_losses
 from eoq_formats import kernels
 from eoq_formats.types import weight_type
 from gguf_files.source import open_gguf
@@ -64,12 +65,42 @@ def test_experts_count_by_their_tokens(tmp_path: Path) -> None:
     def loss(*inputs: NDArray[np.float64]) -> TensorLoss:
         return measured_losses(model, model.tensors, MemoryStatistics({name: list(inputs)}), 0.02, 1)[name]
 
+    def alone(expert: int, inputs: NDArray[np.float64]) -> TensorLoss:
+        one = open_gguf(write_gguf(tmp_path / "one.gguf", {NAME: weights[expert]}))
+        return measured_losses(one, one.tensors, MemoryStatistics({NAME: inputs}), 0.02, 1)[NAME]
+
     both, rare = loss(first, second), loss(first, second[:1])
-    alone = open_gguf(write_gguf(tmp_path / "one.gguf", {NAME: weights[1]}))
-    only_second = measured_losses(alone, alone.tensors, MemoryStatistics({NAME: second}), 0.02, 1)[NAME]
+    only_first, only_second = alone(0, first), alone(1, second)
     # the second's inputs are 900 times as strong
     assert both.nearest == pytest.approx(only_second.nearest, rel=0.01)
-    assert rare.nearest != pytest.approx(only_second.nearest, rel=0.01)
+    assert both.feedback == pytest.approx(only_second.feedback, rel=0.01)
+    # a single token of 3001 counts for nothing, as it is planned by the moments of all
+    assert rare.feedback == pytest.approx(only_first.feedback, rel=0.01)
+    assert rare.feedback != pytest.approx(only_second.feedback, rel=0.05)
+
+
+@pytest.mark.parametrize("diagonal_only", [False, True])
+def test_experts_that_saw_few_tokens_are_planned_by_the_moments_of_all(tmp_path: Path, diagonal_only: bool) -> None:
+    """As they are rounded: with 40 tokens each where full moments need 64, or with one where a diagonal needs two."""
+    name = "blk.0.ffn_up_exps.weight"
+    weights = random_weights(1, 2, ROWS, N, dtype=np.float32)
+    model = open_gguf(write_gguf(tmp_path / "m.gguf", {name: weights}))
+    tokens = 1 if diagonal_only else 40
+    few = [some_inputs(seed)[:tokens] for seed in (2, 3)]
+
+    def loss(inputs: list[NDArray[np.float64]]) -> TensorLoss:
+        statistics = MemoryStatistics({name: inputs}, diagonal_only)
+        assert (statistics.experts_short_of_tokens(name) == [0, 1]) == (inputs is few)
+        return measured_losses(model, model.tensors, statistics, 0.02, 1)[name]
+
+    found = loss(few)
+    # both experts saw all tokens, which gives each the moments that are pooled above
+    pooled = loss([np.concatenate(few)] * 2)
+    # their own moments as they are, of tokens that are seen twice
+    own = loss([np.concatenate([x, x]) for x in few])
+    assert found.feedback == pytest.approx(pooled.feedback, rel=1e-4)
+    assert found.nearest == pytest.approx(pooled.nearest, rel=1e-4)
+    assert found.feedback != pytest.approx(own.feedback, rel=0.01)
 
 
 def test_what_nothing_is_known_of(tmp_path: Path) -> None:
