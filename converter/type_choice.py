@@ -67,19 +67,19 @@ def parse_eoq_type(name: str) -> WeightType:
 
 def type_for_any_row(choice: TypeChoice, row_length: int) -> tuple[GGMLQuantizationType, str]:
     """The type for a row, with the ordinary types as a way out: EOQ, else Q8_0, else F16. Returns it and the reason."""
-    found = choice.for_row(row_length)
-    if found is not None:
-        return found, ""
+    chosen = choice.for_row(row_length)
+    if chosen is not None:
+        return chosen, ""
     fallback = GGMLQuantizationType.F16 if row_length % 32 else GGMLQuantizationType.Q8_0
     return fallback, f"rows of {row_length} are not whole blocks of {choice.blocks}, as {choice.name} needs"
 
 
 def require_type_for_row(choice: TypeChoice, tensor: str, row_length: int) -> GGMLQuantizationType:
     """The type for a row, where the user asked for no other. Raises OptionError."""
-    found = choice.for_row(row_length)
-    if found is None:
+    chosen = choice.for_row(row_length)
+    if chosen is None:
         raise OptionError(
             f"tensor {tensor} has rows of {row_length} weights, which are not whole blocks of {choice.blocks}, "
             f"as {choice.name} needs; choose another type for it"
         )
-    return found
+    return chosen

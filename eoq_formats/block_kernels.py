@@ -153,7 +153,7 @@ def _grid(v, largest, lowest, levels, code_of, codes):  # type: ignore[no-untype
     width = v.shape[0]
     to_rotated = width * LEVEL_UNIT
     tolerance = GRID_TOLERANCE * largest
-    found = np.empty(0, dtype=np.uint8)
+    trial = np.empty(0, dtype=np.uint8)
     for top in range(levels.shape[0] - 1, lowest - 1, -1):
         wanted = np.float64(largest) / np.float64(levels[top]) / to_rotated
         # on a grid, the scale wanted is within 2^-20 of an fp16 number: 13 float32 bits, nearly all 0 or all 1
@@ -165,17 +165,17 @@ def _grid(v, largest, lowest, levels, code_of, codes):  # type: ignore[no-untype
             continue
         unit = fp16_value(d) * np.float32(to_rotated)
         inverse = _ONE / unit
-        if found.shape[0] == 0:
-            found = np.empty(width, dtype=np.uint8)
+        if trial.shape[0] == 0:
+            trial = np.empty(width, dtype=np.uint8)
         on_grid = True
         for i in range(width):
             doubled = min(max(v[i] * inverse, _LOW_CLAMP), _HIGH_CLAMP) * _TWO
-            found[i] = code_of[np.int32(np.floor(doubled)) + 256]
-            if abs(v[i] - np.float32(levels[found[i]]) * unit) > tolerance:
+            trial[i] = code_of[np.int32(np.floor(doubled)) + 256]
+            if abs(v[i] - np.float32(levels[trial[i]]) * unit) > tolerance:
                 on_grid = False
                 break
         if on_grid:
-            codes[:] = found
+            codes[:] = trial
             return d
     return np.int32(0)
 

@@ -92,17 +92,17 @@ def _grid(v: NDArray[np.float32], t: WeightType) -> tuple[NDArray[np.bool_], NDA
     """
     book = codebook(t.bits)
     largest = np.abs(v).max(axis=1)
-    found = np.zeros(len(v), dtype=bool)
+    has_scale = np.zeros(len(v), dtype=bool)
     found_d = np.zeros(len(v), dtype=np.float16)
     found_codes = np.zeros(v.shape, dtype=np.uint8)
     for level in book.levels[: len(book.levels) // 2 - 1 : -1].astype(np.float64):
         d = _fp16(largest.astype(np.float64) / level / (t.width * LEVEL_UNIT))
         codes = _nearest_codes(v, d, t)
         misfit = np.abs(v - book.levels[codes].astype(np.float32) * _unit(d, t)[:, None]).max(axis=1)
-        hit = ~found & (d > 0) & (misfit <= GRID_TOLERANCE * largest)
-        found |= hit
+        hit = ~has_scale & (d > 0) & (misfit <= GRID_TOLERANCE * largest)
+        has_scale |= hit
         found_d[hit], found_codes[hit] = d[hit], codes[hit]
-    return found, found_d, found_codes
+    return has_scale, found_d, found_codes
 
 
 def _unit(d: NDArray[np.float16], t: WeightType) -> NDArray[np.float32]:

@@ -71,11 +71,11 @@ def weight_type(name_or_id: str | int) -> WeightType:
 
     Raises UnknownTypeError for anything else.
     """
-    found = _BY_ID.get(name_or_id) if isinstance(name_or_id, int) else _BY_NAME.get(name_or_id.upper())
-    if found is None:
+    named = _BY_ID.get(name_or_id) if isinstance(name_or_id, int) else _BY_NAME.get(name_or_id.upper())
+    if named is None:
         known = ", ".join(t.name.lower() for t in WEIGHT_TYPES)
         raise UnknownTypeError(f"unknown EOQ type {name_or_id!r}; choose one of {known}")
-    return found
+    return named
 
 
 def block_width(row_length: int) -> int | None:

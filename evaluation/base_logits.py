@@ -111,10 +111,10 @@ def _compute(
     except OutputError as error:
         raise OutputError(f"{base.path} could not be evaluated: {error}; it says: {error_lines(output)}") from None
     total = parse_chunk_count(output) or 0
-    found = file.stat().st_size if file.exists() else 0
-    if found != (expected := logits_bytes(program.context, total, base.vocabulary)):
+    bytes_written = file.stat().st_size if file.exists() else 0
+    if bytes_written != (expected := logits_bytes(program.context, total, base.vocabulary)):
         raise EvaluationError(
-            f"{NAME} left {found:,} bytes of log-probabilities in {file.parent} instead of {expected:,}; "
+            f"{NAME} left {bytes_written:,} bytes of log-probabilities in {file.parent} instead of {expected:,}; "
             "is the disk full? Name another folder with --work-dir"
         )
     return BaseLogits(file, perplexity, total, scored_tokens(program.context, total))

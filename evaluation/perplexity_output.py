@@ -45,10 +45,10 @@ class Divergence:
 
 def _find(label: str, output: str, value: str) -> re.Match[str]:
     words = r"\s+".join(map(re.escape, label.split()))
-    found = re.search(rf"^\s*{words}\s*:\s*{value}", output, re.MULTILINE)
-    if found is None:
+    match = re.search(rf"^\s*{words}\s*:\s*{value}", output, re.MULTILINE)
+    if match is None:
         raise OutputError(f"llama-perplexity printed no {label}")
-    return found
+    return match
 
 
 def _estimate(label: str, output: str, unit: float = 1.0) -> Estimate:
@@ -65,10 +65,10 @@ def _value(label: str, output: str) -> float:
 def parse_perplexity(output: str) -> Estimate:
     """The final estimate of a run without --kl-divergence. Raises OutputError."""
     # what precedes it on its line may be the end of another message
-    found = re.search(rf"Final estimate: PPL = {_NUMBER}{_PLUS_MINUS}{_NUMBER}", output)
-    if found is None:
+    match = re.search(rf"Final estimate: PPL = {_NUMBER}{_PLUS_MINUS}{_NUMBER}", output)
+    if match is None:
         raise OutputError("llama-perplexity printed no final estimate")
-    value, error = map(float, found.groups())
+    value, error = map(float, match.groups())
     if not math.isfinite(value):
         raise OutputError(f"llama-perplexity printed a perplexity of {value}")
     return Estimate(value, error)
@@ -91,8 +91,8 @@ def parse_divergence(output: str) -> Divergence:
 
 def parse_chunk_count(output: str) -> int | None:
     """How many chunks the run says it will compute; None as long as it has not said so."""
-    found = re.search(r"(?:calculating perplexity|computing) over (\d+) chunks", output)
-    return int(found[1]) if found else None
+    match = re.search(r"(?:calculating perplexity|computing) over (\d+) chunks", output)
+    return int(match[1]) if match else None
 
 
 def parse_chunks_done(output: str) -> int:
@@ -104,7 +104,7 @@ def parse_chunks_done(output: str) -> int:
 def error_lines(output: str, limit: int = 3) -> str:
     """What a failed program says is wrong: its first few different lines of level error, else its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    said = [found[1] for line in lines if (found := re.search(r"(?:^|\s)\d+[\d.]* E (.+)", line))]
+    said = [error_line[1] for line in lines if (error_line := re.search(r"(?:^|\s)\d+[\d.]* E (.+)", line))]
     said += [line for line in lines if re.match(r"error\b|.*GGML_ASSERT|.*terminate called", line)]
     said = list(dict.fromkeys(said)) or lines[-1:]
     return "; ".join(said[:limit]) or "nothing"

@@ -74,7 +74,7 @@ def _only_match(edit: Edit, pattern: str, file: TextFile, begin: int, end: int) 
     matches = list(re.finditer(pattern, text, re.MULTILINE))
     if len(matches) != 1:
         region = "" if pattern == edit.within or edit.within is None else f" within {edit.within!r}"
-        found = "does not match" if not matches else f"matches {len(matches)} times"
-        raise PatchError(f"{edit.path}: anchor {pattern!r} {found}{region}")
+        problem = "does not match" if not matches else f"matches {len(matches)} times"
+        raise PatchError(f"{edit.path}: anchor {pattern!r} {problem}{region}")
     first = begin + text.count("\n", 0, matches[0].start())
     return first, first + 1 + matches[0].group().rstrip("\n").count("\n")

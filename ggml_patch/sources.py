@@ -34,13 +34,13 @@ class Source:
 
 def sources() -> list[Source]:
     """All files to copy, by path. Raises PatchError if a folder of ours has none: an incomplete checkout."""
-    found: list[Source] = []
+    listed: list[Source] = []
     for folder, target, patterns in _FOLDERS:
         files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
         if not files:
             raise PatchError(f"{folder} holds none of our sources ({', '.join(patterns)}); get a complete checkout")
-        found += [Source(file, f"{target}/{file.name}") for file in files]
-    return sorted(found, key=lambda source: source.path)
+        listed += [Source(file, f"{target}/{file.name}") for file in files]
+    return sorted(listed, key=lambda source: source.path)
 
 
 def sources_in(folder: str, relative_to: str) -> list[str]:

@@ -58,8 +58,8 @@ class Source:
 
     def number(self, key: str) -> int | None:
         """The value of a key where it is a whole number, else None."""
-        found = self.value(key)
-        return found if isinstance(found, int) else None
+        content = self.value(key)
+        return content if isinstance(content, int) else None
 
     def rows(self, tensor: TensorInfo, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows [start, stop) as they lie in the file, uint8 (rows, row bytes), read-only."""
@@ -104,7 +104,7 @@ def _other_splits(first: MappedGguf) -> list[MappedGguf]:
         if split.header.get("split.no") != i or split.header.get("split.count") != count:
             raise SourceError(f"{split.path} is not split {i + 1} of {count} of this model")
     total = first.header.get("split.tensors.count")
-    found = sum(len(file.header.tensors) for file in (first, *splits))
-    if isinstance(total, int) and total != found:
-        raise SourceError(f"the {count} splits of {first.path} hold {found} tensors instead of {total}")
+    present = sum(len(file.header.tensors) for file in (first, *splits))
+    if isinstance(total, int) and total != present:
+        raise SourceError(f"the {count} splits of {first.path} hold {present} tensors instead of {total}")
     return splits

@@ -248,10 +248,10 @@ def compile_targets(place: Layout, targets: Sequence[str], jobs: int) -> None:
 
 def progress(line: str) -> float | None:
     """The share of the work done, from a line of ninja (`[12/345] ...`) or of make (`[ 12%] ...`)."""
-    if found := re.match(r"\[(\d+)/(\d+)\]", line):
-        return int(found[1]) / int(found[2])
-    if found := re.match(r"\[ *(\d+)%\]", line):
-        return int(found[1]) / 100
+    if counted := re.match(r"\[(\d+)/(\d+)\]", line):
+        return int(counted[1]) / int(counted[2])
+    if counted := re.match(r"\[ *(\d+)%\]", line):
+        return int(counted[1]) / 100
     return None
 
 

@@ -65,9 +65,9 @@ def download_sdist(version: LlamaCppVersion, cache: Path) -> Path:
         return target
     with scratch_folder(target) as folder:
         file = pip_download(f"{version.package}=={version.version}", folder, source=True)
-        found = sha256_of(file)
-        if found != version.sha256:
-            raise FetchError(f"{file.name} from PyPI has sha256 {found}, expected {version.sha256}: not used")
+        digest = sha256_of(file)
+        if digest != version.sha256:
+            raise FetchError(f"{file.name} from PyPI has sha256 {digest}, expected {version.sha256}: not used")
         file.replace(target)
     return target
 

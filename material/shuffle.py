@@ -85,10 +85,10 @@ class Shape:
 
 def shuffled(name: str, weights: NDArray[np.float32], shape: Shape) -> NDArray[np.float32]:
     """One tensor (rows, columns) or (values,) in the new order. Raises ValueError for a tensor that is not known."""
-    found = re.fullmatch(r"(?:blk\.(\d+)\.)?(.+)", name)
-    assert found is not None
-    layer = int(found[1]) if found[1] else -1
-    axes = _AXES.get(found[2])
+    match = re.fullmatch(r"(?:blk\.(\d+)\.)?(.+)", name)
+    assert match is not None
+    layer = int(match[1]) if match[1] else -1
+    axes = _AXES.get(match[2])
     if axes is None or len(axes) != weights.ndim:
         raise ValueError(f"no shuffle is known for tensor {name} of {weights.ndim} dimensions")
     for dimension, axis in enumerate(axes):

@@ -104,18 +104,18 @@ def code_text() -> Path:
     if not target.exists():
         sdist = download_sdist(PINNED, cache_folder())
         root = f"{PINNED.sdist.removesuffix('.tar.gz')}/"
-        found: dict[str, str] = {}
+        texts: dict[str, str] = {}
         # one pass: a compressed archive cannot be searched backwards
         with tarfile.open(sdist) as archive:
             for member in archive:
                 if (name := member.name.removeprefix(root)) in CODE_FILES:
                     content = archive.extractfile(member)
                     assert content is not None
-                    found[name] = content.read().decode()
-        missing = [name for name in CODE_FILES if name not in found]
+                    texts[name] = content.read().decode()
+        missing = [name for name in CODE_FILES if name not in texts]
         if missing:
             raise FetchError(f"{sdist} lacks {missing[0]}")
-        _write(target, [piece(found[name]) for name in CODE_FILES], CODE_SHA256)
+        _write(target, [piece(texts[name]) for name in CODE_FILES], CODE_SHA256)
     return target
 
 

@@ -99,7 +99,7 @@ def works(
     Slices have `rows` rows, by default as many as fit `cached_bytes`; outside the cache, slices fill `uncached_bytes`.
     Raises BenchError for rows that are not whole blocks.
     """
-    found = []
+    listed = []
     for kernel in kernels:
         measured: Sequence[WeightType | ActivationType] = types
         if kernel == "quantize":
@@ -111,8 +111,8 @@ def works(
             chosen = rows or max(FEWEST_ROWS, cached_bytes // row_bytes // FEWEST_ROWS * FEWEST_ROWS)
             around = -(-uncached_bytes // (chosen * row_bytes))
             for count in columns if kernel == "mul_mat" else (1,):
-                found += [Work(kernel, t, chosen, k, count, slices) for slices in (1, max(2, around))]
-    return found
+                listed += [Work(kernel, t, chosen, k, count, slices) for slices in (1, max(2, around))]
+    return listed
 
 
 @dataclass(frozen=True)

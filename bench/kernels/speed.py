@@ -48,12 +48,12 @@ def measure(
 
 def count_instructions(program: KernelProgram, todo: Sequence[Work]) -> dict[Work, float]:
     """Instructions a weight. Data in the cache or not is the same. Raises ProgramFailed."""
-    found = {}
+    counts = {}
     for work in todo:
         if work.slices == 1:
-            found[work] = program.instructions_per_weight(work)
+            counts[work] = program.instructions_per_weight(work)
             print(f"    {work.symbol}, {work.columns} columns: instructions counted", file=sys.stderr, flush=True)
-    return found
+    return counts
 
 
 def table(results: Results, instructions: Mapping[Work, float]) -> str:
@@ -85,12 +85,12 @@ def table(results: Results, instructions: Mapping[Work, float]) -> str:
 
 def as_json(results: Results, instructions: Mapping[Work, float]) -> list[dict[str, object]]:
     """All single results."""
-    found = []
+    rows = []
     for work, runs in results.items():
         single = [{name: value for name, value in asdict(m).items() if name != "work"} for m in runs]
         entry = asdict(work) | {"type": work.type.name, "instructions_per_weight": instructions.get(work)}
-        found.append(entry | {"runs": single})
-    return found
+        rows.append(entry | {"runs": single})
+    return rows
 
 
 def wanted_types(names: Sequence[str]) -> list[WeightType]:
@@ -137,8 +137,8 @@ def run(options: argparse.Namespace) -> None:
         clock = Spread.of([m.gigahertz for runs in results[target].values() for m in runs])
         print(f"\n## {target}, clock {clock.text(2)} GHz\n\n{table(results[target], counts[target])}")
     if options.json:
-        found = {target: as_json(results[target], counts[target]) for target in programs}
-        write_whole(options.json, json.dumps({"machine": machine(), "targets": found}, indent=2) + "\n")
+        by_target = {target: as_json(results[target], counts[target]) for target in programs}
+        write_whole(options.json, json.dumps({"machine": machine(), "targets": by_target}, indent=2) + "\n")
 
 
 def main() -> int:

@@ -76,9 +76,9 @@ def by_method(results: Results, text: str) -> str:
     """KL divergence: a row a type, a column a method."""
     rows = []
     for bits in BITS:
-        found = [results.get(Variant(f"EOQ{bits}", method), {}).get(text) for method in METHODS]
-        if any(found):
-            rows.append((f"EOQ{bits}", *(f"{r.kld:.4f} ± {r.kld_error:.4f}" if r else "" for r in found)))
+        results_by_method = [results.get(Variant(f"EOQ{bits}", method), {}).get(text) for method in METHODS]
+        if any(results_by_method):
+            rows.append((f"EOQ{bits}", *(f"{r.kld:.4f} ± {r.kld_error:.4f}" if r else "" for r in results_by_method)))
     return markdown_table(("type", *METHODS), rows)
 
 

@@ -118,8 +118,8 @@ class Bench:
         """Result by text; kept under the plan's types and the statistics. Raises EoqError."""
         record = self.folder / f"{proposals.digest}-{self.statistics_key}-{self.chunks or 'all'}.json"
         if not record.exists():
-            found = self._measured(proposals)
-            write_whole(record, json.dumps(found, indent=1) + "\n")
+            measured = self._measured(proposals)
+            write_whole(record, json.dumps(measured, indent=1) + "\n")
         return {text: Result.of(one) for text, one in json.loads(record.read_text()).items()}
 
     def _measured(self, proposals: Proposals) -> dict[str, Any]:
@@ -131,9 +131,9 @@ class Bench:
             kept = [word for one in KEPT for word in ("--tensor-type", one)]
             timed_run([*command, *kept, "--threads", str(self.threads)])
         examiner = Examiner(self.source, self.folder, self.programs, self.chunks, self.threads)
-        found = {text: examiner.measure(model, text, path_of()) for text, path_of in TEXTS.items()}
+        results = {text: examiner.measure(model, text, path_of()) for text, path_of in TEXTS.items()}
         model.unlink()
-        return found
+        return results
 
 
 def table(results: Mapping[str, Mapping[str, Result]]) -> str:
@@ -145,11 +145,11 @@ def table(results: Mapping[str, Mapping[str, Result]]) -> str:
     names = sorted((name for name in PLANS if name in results), key=lambda name: results[name]["news"].bytes)
     for name in names:
         for one, other in ((name, budget_name(name)), (budget_name(name), name)):
-            found = results[one]
-            any_text = next(iter(found.values()))
+            measured = results[one]
+            any_text = next(iter(measured.values()))
             row = [one, f"{any_text.bytes / 1e6:.1f}", f"{any_text.block_bits_per_weight:.3f}"]
             for text in TEXTS:
-                r = found[text]
+                r = measured[text]
                 ratio = f"{r.kld / results[other][text].kld:.3f}"
                 row += [f"{r.kld:.5f} ± {r.kld_error:.5f}", f"{r.perplexity_ratio:.4f}", ratio]
             rows.append(row)

@@ -127,11 +127,11 @@ def fold_groups(
             if group is not None:
                 groups.append(group)
     if table.has_output:
-        found = _output_group(tensors, head)
-        if isinstance(found, FoldGroup):
-            groups.append(found)
+        outputs = _output_group(tensors, head)
+        if isinstance(outputs, FoldGroup):
+            groups.append(outputs)
         else:
-            refusals.append(found)
+            refusals.append(outputs)
     kept = []
     for group in groups:
         stuck = next((t.name for t in _members(group) if t.name in fixed), None)

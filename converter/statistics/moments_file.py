@@ -140,8 +140,8 @@ class MomentsFile(Statistics):
         self._inputs = {name: i for i in self.head.inputs for name in i.tensors}
         for i in self.head.inputs:
             for tensor in i.stored():
-                found = self._entries.get(tensor.name)
-                if found is None or found.shape != tensor.shape or found.type != tensor.type:
+                entry = self._entries.get(tensor.name)
+                if entry is None or entry.shape != tensor.shape or entry.type != tensor.type:
                     raise StatisticsError(f"{self.path} is damaged: {tensor.name} is not what its list of inputs says")
 
     @property

@@ -38,14 +38,14 @@ class Scores:
 
 def choose(tokens: Iterable[tuple[str, float]]) -> Choice:
     """From the likeliest tokens and their log-probabilities. An option is its letter, spaces aside."""
-    found: dict[str, float] = {}
+    by_letter: dict[str, float] = {}
     for text, value in tokens:
         letter = text.strip()
         if letter in tuple(LETTERS):
-            found[letter] = max(value, found.get(letter, DEFAULT_LOG_PROBABILITY))
-    if not found:
+            by_letter[letter] = max(value, by_letter.get(letter, DEFAULT_LOG_PROBABILITY))
+    if not by_letter:
         return Choice((0.25, 0.25, 0.25, 0.25), None)
-    values = [max(found.get(letter, DEFAULT_LOG_PROBABILITY), DEFAULT_LOG_PROBABILITY) for letter in LETTERS]
+    values = [max(by_letter.get(letter, DEFAULT_LOG_PROBABILITY), DEFAULT_LOG_PROBABILITY) for letter in LETTERS]
     largest = max(values)
     powers = [exp(value - largest) for value in values]
     total = fsum(powers)

@@ -102,8 +102,8 @@ def place(load: Load, rooms: Sequence[Room]) -> tuple[Share, ...] | None:
         routes.append([(0, after_first), *route])
     if (route := line.route(others, 0, before_first)) is not None:
         routes.append([*route, (0, end)])
-    found = [_shares(route) for route in routes if route is not None]
-    return min(found, key=lambda shares: (hops([s.machine for s in shares]), len(shares)), default=None)
+    placements = [_shares(route) for route in routes if route is not None]
+    return min(placements, key=lambda shares: (hops([s.machine for s in shares]), len(shares)), default=None)
 
 
 Route = list[tuple[int, int]]
@@ -136,11 +136,11 @@ class _Line:
         if not enough:
             return None
         left = min(enough, key=lambda chosen: (chosen.bit_count(), chosen))
-        found: Route = []
+        shortest: Route = []
         while left:
-            found.insert(0, (machines[last[left]], int(reach[left])))
+            shortest.insert(0, (machines[last[left]], int(reach[left])))
             left ^= 1 << int(last[left])
-        return found
+        return shortest
 
 
 def _shares(route: Route) -> tuple[Share, ...]:

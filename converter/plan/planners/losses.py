@@ -63,13 +63,13 @@ class Candidate:
 
 def candidates(tensor: TensorInfo, names: Sequence[str] = CANDIDATES) -> list[Candidate]:
     """The types that fit the rows and take fewer bytes than the source, which comes last itself."""
-    found = []
+    errors = []
     for name in names:
         choice = parse_type(name)
         t = choice.for_row(tensor.row_length)
         if t is not None and bits_per_weight(t) < bits_per_weight(tensor.type):
-            found.append(Candidate(choice, t, row_bytes(t, tensor.row_length) * tensor.rows))
-    return [*found, Candidate(None, tensor.type, tensor.nbytes)]
+            errors.append(Candidate(choice, t, row_bytes(t, tensor.row_length) * tensor.rows))
+    return [*errors, Candidate(None, tensor.type, tensor.nbytes)]
 
 
 def with_sensitivities(
@@ -77,8 +77,8 @@ def with_sensitivities(
 ) -> dict[str, TensorLoss]:
     """The losses of the tensors weighted by what an error of their outputs costs; a median where that is unknown."""
     usual = float(np.median(list(sensitivities.values()))) if sensitivities else 1.0
-    found = {}
+    by_tensor = {}
     for tensor in tensors:
         loss = losses.get(tensor.name, TensorLoss())
-        found[tensor.name] = TensorLoss(loss.feedback, loss.nearest, sensitivities.get(tensor.name, usual))
-    return found
+        by_tensor[tensor.name] = TensorLoss(loss.feedback, loss.nearest, sensitivities.get(tensor.name, usual))
+    return by_tensor

@@ -64,8 +64,8 @@ def step_from(base: str, steps: int) -> str:
     stem, separator, width = base.partition("_")
     if stem not in LADDER:
         raise OptionError(f"presets start from an EOQ type, not from {base!r}; choose one of {', '.join(LADDER[:5])}")
-    found = LADDER[min(max(LADDER.index(stem) + steps, 0), len(LADDER) - 1)]
-    return found + separator + width if found.startswith("eoq") else found
+    stem_type = LADDER[min(max(LADDER.index(stem) + steps, 0), len(LADDER) - 1)]
+    return stem_type + separator + width if stem_type.startswith("eoq") else stem_type
 
 
 def propose_preset(name: str, base: str, tensors: Sequence[TensorInfo], architecture: str) -> Proposals:

@@ -34,8 +34,8 @@ class FastEwq:
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.int64]:
         """1 for quantised, (rows,), of features (rows, 3)."""
-        found: NDArray[np.int64] = self.pipeline.predict(features)
-        return found
+        labels: NDArray[np.int64] = self.pipeline.predict(features)
+        return labels
 
     def levels(self, blocks: Sequence[BlockShape], variant: str = "8bit", four_bit: int = 1) -> list[str]:
         """A level for each block, in the model's order.
