@@ -1,6 +1,7 @@
 """Compile the patched CUDA sources with nvcc: no warnings in EOQ's files, no kernel spills registers. No GPU is needed.
 
-python -m llama_programs.cuda_check
+python -m llama_programs.cuda_check            # everything, for four architectures: a quarter of an hour on two cores
+python -m llama_programs.cuda_check --quick    # for one, without four of the five alike instances: a minute
 
 What was compiled is noted in the cache folder by the sources, nvcc and the architectures, so a second run is quick.
 """
@@ -29,6 +30,10 @@ from terminal.tool import run_tool
 
 ARCHITECTURES = ("75", "86", "89", "90")
 """Turing, Ampere, Ada, Hopper; and PTX of the last for what comes after."""
+
+QUICK_ARCHITECTURES = ("86",)
+QUICK_INSTANCE = "eoq-mmq-instance-5.cu"
+"""Of the products with many columns the one that decodes in most steps; the others differ in these steps alone."""
 
 EDITED = ("mmvq.cu", "mmq.cu", "quantize.cu", "convert.cu", "getrows.cu", "cpy.cu", "ggml-cuda.cu")
 """Files of llama.cpp that EOQ's edits change, in ggml-cuda."""
@@ -140,15 +145,18 @@ def _key(source: Path, settings: Sequence[str]) -> str:
     return digest.hexdigest()[:12]
 
 
-def check(cache: Path, nvcc: str, architectures: Sequence[str], jobs: int) -> list[Compiled]:
-    """All files, compiled or known; REFERENCE first. Raises EoqError."""
+def check(cache: Path, nvcc: str, architectures: Sequence[str], jobs: int, is_quick: bool = False) -> list[Compiled]:
+    """All files, compiled or known; REFERENCE first. Quick: one instance alone. Raises EoqError."""
     source = ensure_source(cache)
     version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
     folder = cache / f"cuda-check-{_key(source, [version, *architectures, *_FLAGS, *_DEFINES])}"
     folder.mkdir(parents=True, exist_ok=True)
     include = cublas_headers(nvcc, cache)
     ours = source / CUDA_FOLDER
-    files = [ours.parent / REFERENCE, *(ours.parent / name for name in EDITED), *sorted(ours.glob("*.cu"))]
+    own = sorted(ours.glob("*.cu"))
+    if is_quick:
+        own = [file for file in own if "-instance-" not in file.name or file.name == QUICK_INSTANCE]
+    files = [ours.parent / REFERENCE, *(ours.parent / name for name in EDITED), *own]
 
     def one(file: Path) -> Compiled:
         note = folder / f"{file.name}.json"
@@ -169,7 +177,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files at a time (default: one a core)")
     parser.add_argument("--arch", nargs="+", metavar="ARCH", help="compute capabilities (default: 75 86 89 90)")
+    parser.add_argument("--quick", action="store_true", help="for compute capability 86 alone, one instance of five")
     options = parser.parse_args(arguments)
+    if options.quick and options.arch:
+        parser.error("--quick chooses the architecture; leave --arch out")
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
     return run_tool(_run, options, lambda options: "what was compiled is known to the next run")
@@ -179,10 +190,11 @@ def _run(options: argparse.Namespace) -> None:
     nvcc = find_nvcc()
     if nvcc is None:
         raise BuildError("nvcc is needed to compile CUDA; install NVIDIA's CUDA toolkit, or name it in CUDACXX")
-    architectures = options.arch or known_to(nvcc, ARCHITECTURES)
+    usual = QUICK_ARCHITECTURES if options.quick else ARCHITECTURES
+    architectures = options.arch or known_to(nvcc, usual)
     if not architectures:
-        raise BuildError(f"{nvcc} compiles for none of {', '.join(ARCHITECTURES)}; name others with --arch")
-    compiled = check(cache_folder(), nvcc, architectures, options.jobs)
+        raise BuildError(f"{nvcc} compiles for none of {', '.join(usual)}; name others with --arch")
+    compiled = check(cache_folder(), nvcc, architectures, options.jobs, options.quick)
     failed = []
     for one in compiled:
         spilling, warnings = one.our_spilling(compiled[0]), one.our_warnings

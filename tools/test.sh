@@ -43,7 +43,7 @@ ruff format --check .
 
 step "CUDA"
 if command -v "${CUDACXX:-nvcc}" >/dev/null; then
-    python -m llama_programs.cuda_check
+    python -m llama_programs.cuda_check --quick
 else
     echo "no nvcc here: the CUDA sources are not compiled, but for the host test of their functions"
 fi

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from ggml_patch.sources import sources
 from llama_programs import cuda_check
 from llama_programs.cuda_check import compile_file, known_to, main, parse
 from llama_programs.errors import BuildError
@@ -84,6 +85,20 @@ def test_a_file_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (source / "ggml/src/ggml-eoq.h").write_text("// changed")
     cuda_check.check(tmp_path / "cache", nvcc, ["86"], jobs=1)
     assert sum(" -c " in call for call in (tmp_path / "calls").read_text().splitlines()) == 6
+
+
+def test_quick_leaves_out_what_is_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = ("eoq-a.cu", "eoq-mmq-instance-2.cu", cuda_check.QUICK_INSTANCE)
+    for path in (*(f"eoq/{name}" for name in ours), cuda_check.REFERENCE):
+        (tmp_path / "ggml/src/ggml-cuda" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "ggml/src/ggml-cuda" / path).write_text("//")
+    for name in ("ggml-eoq.h", "eoq-format.h"):
+        (tmp_path / "ggml/src" / name).write_text("//")
+    monkeypatch.setattr(cuda_check, "EDITED", ())
+    monkeypatch.setattr(cuda_check, "ensure_source", lambda cache: tmp_path)
+    compiled = cuda_check.check(tmp_path / "cache", fake_nvcc(tmp_path, ""), ["86"], jobs=1, is_quick=True)
+    assert [one.file for one in compiled[1:]] == ["eoq-a.cu", cuda_check.QUICK_INSTANCE]
+    assert any(source.ours.name == cuda_check.QUICK_INSTANCE for source in sources())
 
 
 def test_without_a_compiler_it_says_what_is_missing(
