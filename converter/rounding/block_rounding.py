@@ -52,7 +52,7 @@ class BlockRounding(Protocol):
 
     def round(
         self,
-        targets: torch.Tensor,
+        desired: torch.Tensor,
         weights: torch.Tensor,
         factor: torch.Tensor,
         pivots: torch.Tensor,
@@ -62,7 +62,7 @@ class BlockRounding(Protocol):
     ) -> None:
         """Round with feedback inside the block, once for each candidate unit, and keep the cheapest.
 
-        Column j of `targets` (rows, w), plus what the errors of the columns before push onto it through `factor`
+        Column j of `desired` (rows, w), plus what the errors of the columns before push onto it through `factor`
         (w, w), goes to the nearest level; errors are measured against `weights` (rows, w). A candidate (rows, k) costs
         Σ pivots · (target - rounded)². A row of `block` changes only if the best is cheaper than its limit, float64.
         """
@@ -87,7 +87,7 @@ class CpuBlockRounding:
 
     def round(
         self,
-        targets: torch.Tensor,
+        desired: torch.Tensor,
         weights: torch.Tensor,
         factor: torch.Tensor,
         pivots: torch.Tensor,
@@ -96,8 +96,8 @@ class CpuBlockRounding:
         limits: torch.Tensor | None,
     ) -> None:
         if limits is None:
-            limits = torch.full((len(targets),), torch.inf, dtype=torch.float64)
-        arrays = [_array(x) for x in (targets, weights, factor, pivots, candidates, limits)]
+            limits = torch.full((len(desired),), torch.inf, dtype=torch.float64)
+        arrays = [_array(x) for x in (desired, weights, factor, pivots, candidates, limits)]
         block_kernels.round_rows(*arrays, self._levels, block.levels.numpy(), block.units.numpy())
 
     def descend(self, gradient: torch.Tensor, factors: BlockFactors, block: RoundedBlock) -> None:
@@ -124,7 +124,7 @@ class TorchBlockRounding:
 
     def round(
         self,
-        targets: torch.Tensor,
+        desired: torch.Tensor,
         weights: torch.Tensor,
         factor: torch.Tensor,
         pivots: torch.Tensor,
@@ -132,13 +132,13 @@ class TorchBlockRounding:
         block: RoundedBlock,
         limits: torch.Tensor | None,
     ) -> None:
-        rows, width = targets.shape
+        rows, width = desired.shape
         tried = candidates.shape[1]
         usable = candidates > 0
         inverse = torch.where(usable, 1 / candidates, 0)
-        moving = targets[:, None, :].repeat(1, tried, 1)
-        levels = torch.zeros((rows, tried, width), dtype=torch.float32, device=targets.device)
-        costs = torch.zeros((rows, tried), dtype=torch.float64, device=targets.device)
+        moving = desired[:, None, :].repeat(1, tried, 1)
+        levels = torch.zeros((rows, tried, width), dtype=torch.float32, device=desired.device)
+        costs = torch.zeros((rows, tried), dtype=torch.float64, device=desired.device)
         for j in range(width):
             levels[:, :, j] = self._nearest(moving[:, :, j] * inverse)
             rounded = levels[:, :, j] * candidates
@@ -148,7 +148,7 @@ class TorchBlockRounding:
             moving[:, :, j + 1 :] += pushed[:, :, None] * factor[j, j + 1 :]
         costs[~usable] = torch.inf
         cheapest = costs.argmin(1)
-        row = torch.arange(rows, device=targets.device)
+        row = torch.arange(rows, device=desired.device)
         better = torch.isfinite(costs[row, cheapest])
         if limits is not None:
             better &= costs[row, cheapest] < limits

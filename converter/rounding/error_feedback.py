@@ -167,10 +167,10 @@ class FeedbackState:
         for number, (block, factors) in enumerate(zip(self.blocks, self._hessian.blocks, strict=True)):
             weights = self._part(self._weights, number)
             pushed = self._hessian.feedback(self.errors, number)
-            targets = weights if pushed is None else weights + pushed
-            root_mean_square = targets.double().square().mean(1).sqrt().float()
+            desired = weights if pushed is None else weights + pushed
+            root_mean_square = desired.double().square().mean(1).sqrt().float()
             candidates = self._candidates(root_mean_square / codebook(self._type.bits).factor, FIRST_SCALES)
-            self._rounding.round(targets, weights, factors.factor, factors.pivots, candidates, block, None)
+            self._rounding.round(desired, weights, factors.factor, factors.pivots, candidates, block, None)
             self._part(self.errors, number)[:] = weights - block.weights
 
     def sweep(self, product: torch.Tensor) -> None:
@@ -183,9 +183,9 @@ class FeedbackState:
             slope = self._part(product, number)
             missing = slope @ factors.inverse
             limits = ((missing @ factors.own_factor).double().square() @ factors.own_pivots.double()) * _WORTHWHILE
-            targets = before + missing
+            desired = before + missing
             candidates = self._candidates(block.units, LATER_SCALES)
-            self._rounding.round(targets, targets, factors.own_factor, factors.own_pivots, candidates, block, limits)
+            self._rounding.round(desired, desired, factors.own_factor, factors.own_pivots, candidates, block, limits)
             gradient = slope + (before - block.weights) @ factors.matrix
             self._rounding.descend(gradient, factors, block)
             change = before - block.weights

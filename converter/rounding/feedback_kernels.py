@@ -25,8 +25,8 @@ def _nearest(value, levels, code_of):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)
-def round_rows(targets, weights, factor, pivots, candidates, limits, table, levels, units):  # type: ignore[no-untyped-def]
-    rows, width = targets.shape
+def round_rows(desired, weights, factor, pivots, candidates, limits, table, levels, units):  # type: ignore[no-untyped-def]
+    rows, width = desired.shape
     steps, boundaries = _steps(table)
     pushes = factor.T.copy()
     for group in numba.prange((rows + LANES - 1) // LANES):
@@ -41,7 +41,7 @@ def round_rows(targets, weights, factor, pivots, candidates, limits, table, leve
             row = min(first + lane, rows - 1)
             best[lane] = limits[row]
             for i in range(width):
-                given[i, lane] = targets[row, i]
+                given[i, lane] = desired[row, i]
                 own[i, lane] = weights[row, i]
         unit = np.empty(LANES, dtype=np.float32)
         inverse = np.empty(LANES, dtype=np.float32)

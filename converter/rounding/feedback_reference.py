@@ -37,8 +37,8 @@ def first_pass(weights: Vector, hessian: Vector, t: WeightType, scales: tuple[fl
     errors = np.zeros(n)
     for start in range(0, n, width):
         stop = start + width
-        targets = weights[start:stop] + errors[:start] @ factor[:start, start:stop]
-        root_mean_square = np.sqrt(np.mean(np.square(targets)))
+        desired = weights[start:stop] + errors[:start] @ factor[:start, start:stop]
+        root_mean_square = np.sqrt(np.mean(np.square(desired)))
         best = np.inf
         for scale in scales:
             unit = fp16_unit(root_mean_square / codebook(t.bits).factor * scale, t)
