@@ -2,12 +2,15 @@
 
 import json
 import math
+import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from terminal.cores import available_cores
 from tests.e2e.command import ROOT, perplexity, run
 from tests.e2e.conftest import Convert
 
@@ -50,6 +53,17 @@ def test_perplexities_are_those_of_plain_runs(
     plain = perplexity(programs, smollm2("eoq6"), evaluation_text, chunks=CHUNKS, context=CONTEXT)
     assert math.isclose(eoq6["perplexity"]["value"], plain, rel_tol=1e-4)
     assert math.isclose(itself["perplexity_ratio"]["value"], 1, rel_tol=1e-5)
+
+
+def test_the_last_numbers_arrive_on_a_busy_machine(programs: Path, smollm2: Convert, evaluation_text: Path) -> None:
+    """A log has a thread of its own; without the patch's flush most of these runs end before it has printed."""
+    model = smollm2("eoq6")
+    with ExitStack() as busy:
+        for _ in range(2 * available_cores()):
+            process = busy.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            busy.callback(process.kill)
+        estimates = {perplexity(programs, model, evaluation_text, chunks=1, context=32) for _ in range(6)}
+    assert len(estimates) == 1
 
 
 @pytest.mark.download
