@@ -17,7 +17,9 @@
 // bits of a code of the types with kernels here, 0 for all other types
 static constexpr __host__ __device__ int ggml_cuda_eoq_bits(ggml_type type) {
     switch (type) {
-#define EOQ_CASE(T, t, bits, width, A, a) case GGML_TYPE_##T: return bits;
+#define EOQ_CASE(T, t, bits, width, A, a) \
+    case GGML_TYPE_##T:                   \
+        return bits;
         GGML_EOQ_CUDA_TYPES(EOQ_CASE)
 #undef EOQ_CASE
         default:
