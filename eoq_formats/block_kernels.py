@@ -24,7 +24,7 @@ _inline = numba.njit(cache=True, inline="never", nogil=True)
 
 
 @_inline
-def _transform(v):  # type: ignore[no-untyped-def]
+def transform(v):  # type: ignore[no-untyped-def]
     """Unnormalised Walsh-Hadamard transform in place."""
     width = v.shape[0]
     # strides 1, 2 and 4 in one pass over groups of eight: the additions are those of the plain butterflies
@@ -46,7 +46,7 @@ def _transform(v):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def _sum_by_halves(x):  # type: ignore[no-untyped-def]
+def sum_by_halves(x):  # type: ignore[no-untyped-def]
     """Sum of a float64 array whose length is a power of two, destroying it: upper half onto lower half."""
     half = x.shape[0] // 2
     while half > 0:
@@ -57,7 +57,7 @@ def _sum_by_halves(x):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _float_bits(typing_context, x):  # type: ignore[no-untyped-def]
+def float_bits(typing_context, x):  # type: ignore[no-untyped-def]
     """Bits of a float32 as an int32, without a detour through memory."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -67,7 +67,7 @@ def _float_bits(typing_context, x):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _bits_float(typing_context, x):  # type: ignore[no-untyped-def]
+def bits_float(typing_context, x):  # type: ignore[no-untyped-def]
     """The float32 that has the bits of an int32."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -82,7 +82,7 @@ def fp16_bits(scale):  # type: ignore[no-untyped-def]
     x = min(np.float32(scale), MAX_SCALE)
     if x < np.float32(2.0**-14):  # fp16 subnormal: a multiple of 2^-24
         return np.int32(np.rint(x * np.float32(2.0**24)))
-    bits = _float_bits(x)
+    bits = float_bits(x)
     bits += 0xFFF + (bits >> 13 & 1)
     return np.int32((bits >> 13) - ((127 - 15) << 10))
 
@@ -96,7 +96,7 @@ def fp16_value(bits):  # type: ignore[no-untyped-def]
         value = np.float32(mantissa) * np.float32(2.0**-24)
         return -value if bits & 0x8000 else value
     exponent = 255 if exponent == 31 else exponent + 127 - 15
-    return _bits_float(np.int32((bits & 0x8000) << 16 | exponent << 23 | mantissa << 13))
+    return bits_float(np.int32((bits & 0x8000) << 16 | exponent << 23 | mantissa << 13))
 
 
 @_inline
@@ -137,7 +137,7 @@ def _fit(v, energy, levels, factor, doubled, nearest, scratch):  # type: ignore[
         for i in range(width):
             squares += np.int32(nearest[i]) * np.int32(nearest[i])
             scratch[i] = np.float64(v[i]) * np.float64(nearest[i])
-        d = fp16_bits(_sum_by_halves(scratch) / np.float64(squares) / to_rotated)
+        d = fp16_bits(sum_by_halves(scratch) / np.float64(squares) / to_rotated)
         if d == 0:
             return d
         _nearest(v, fp16_value(d) * np.float32(to_rotated), levels, doubled, nearest)
@@ -157,7 +157,7 @@ def _grid(v, largest, lowest, levels, code_of, codes):  # type: ignore[no-untype
     for top in range(levels.shape[0] - 1, lowest - 1, -1):
         wanted = np.float64(largest) / np.float64(levels[top]) / to_rotated
         # on a grid, the scale wanted is within 2^-20 of an fp16 number: 13 float32 bits, nearly all 0 or all 1
-        bits = _float_bits(np.float32(wanted))
+        bits = float_bits(np.float32(wanted))
         if (bits + 20) & 0x1FFF > 40 and wanted > 2.0**-14:
             continue
         d = fp16_bits(wanted)
@@ -182,7 +182,7 @@ def _grid(v, largest, lowest, levels, code_of, codes):  # type: ignore[no-untype
 
 @_inline
 def pack_codes(codes, bits, low_bits, planes):  # type: ignore[no-untyped-def]
-    """Codes uint8 (w,) into the bit planes of a block."""
+    """Codes uint8 (w,) into the bit planes of a block of a scalar type."""
     width = codes.shape[0]
     low_bytes = low_bits * width // 8
     if low_bits == 4:
@@ -203,15 +203,17 @@ def pack_codes(codes, bits, low_bits, planes):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def _code(planes, i, width, bits, low_bits):  # type: ignore[no-untyped-def]
-    """Code i of a packed block."""
+def levels_of_block(planes, bits, low_bits, levels, v):  # type: ignore[no-untyped-def]
+    """Levels int32 (w,) of the packed codes of a scalar type."""
+    width = v.shape[0]
     low_bytes = low_bits * width // 8
-    code = planes[i % low_bytes] >> (low_bits * (i // low_bytes)) & ((1 << low_bits) - 1)
-    start = low_bytes
-    for bit in range(low_bits, bits):
-        code |= (planes[start + i // 8] >> (i % 8) & 1) << bit
-        start += width // 8
-    return code
+    for i in range(width):
+        code = planes[i % low_bytes] >> (low_bits * (i // low_bytes)) & ((1 << low_bits) - 1)
+        start = low_bytes
+        for bit in range(low_bits, bits):
+            code |= (planes[start + i // 8] >> (i % 8) & 1) << bit
+            start += width // 8
+        v[i] = levels[code]
 
 
 @_inline
@@ -230,14 +232,14 @@ def quantize_block(x, bits, low_bits, sign, levels, code_of, factor, work, out):
         out[:] = 0
         out[1] = 0x7E  # a scale of NaN, so that every check of the row finds it
         return STATUS_NON_FINITE, 0.0, 0.0
-    _transform(v)
+    transform(v)
     largest = np.int32(0)
     for i in range(width):
-        largest = max(largest, _float_bits(abs(v[i])))
+        largest = max(largest, float_bits(abs(v[i])))
         scratch[i] = np.float64(v[i]) * np.float64(v[i])
-    energy = _sum_by_halves(scratch)
+    energy = sum_by_halves(scratch)
 
-    d = _grid(v, _bits_float(largest), levels.shape[0] // 2, levels, code_of, codes)
+    d = _grid(v, bits_float(largest), levels.shape[0] // 2, levels, code_of, codes)
     if d == 0:
         d = _fit(v, energy, levels, factor, doubled, nearest, scratch)
         if d == 0:
@@ -250,7 +252,7 @@ def quantize_block(x, bits, low_bits, sign, levels, code_of, factor, work, out):
             scratch[i] = difference * difference
             v[i] = decoded
             codes[i] = code_of[2 * nearest[i] + 256]
-        error = _sum_by_halves(scratch)
+        error = sum_by_halves(scratch)
         # of several exact descriptions of the same weights, keep the one with the largest top level
         used = levels.shape[0] // 2
         for i in range(width):
@@ -263,7 +265,7 @@ def quantize_block(x, bits, low_bits, sign, levels, code_of, factor, work, out):
         for i in range(width):
             difference = np.float64(v[i]) - np.float64(np.float32(levels[codes[i]]) * unit)
             scratch[i] = difference * difference
-        error = _sum_by_halves(scratch)
+        error = sum_by_halves(scratch)
     out[0] = d & 0xFF
     out[1] = d >> 8
     pack_codes(codes, bits, low_bits, out[2:])
@@ -284,14 +286,11 @@ def make_work(width):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def dequantize_block(data, bits, low_bits, sign, levels, v, out):  # type: ignore[no-untyped-def]
-    width = sign.shape[0]
-    planes = data[2:]
-    for i in range(width):
-        v[i] = levels[_code(planes, i, width, bits, low_bits)]
-    _transform(v)
+def weights_of_levels(v, data, sign, out):  # type: ignore[no-untyped-def]
+    """Levels v, int32 (w,), which are used up, and the scale of a block to weights."""
+    transform(v)
     scale = fp16_value(np.int32(data[0]) | np.int32(data[1]) << 8) * _LEVEL_UNIT
-    for i in range(width):
+    for i in range(v.shape[0]):
         out[i] = np.float32(v[i] * np.int32(sign[i])) * scale
 
 
@@ -300,14 +299,14 @@ def quantize_activation_block(x, sign, v, out):  # type: ignore[no-untyped-def]
     width = sign.shape[0]
     for i in range(width):
         v[i] = x[i] * sign[i]
-    _transform(v)
+    transform(v)
     bits = v.view(np.int32)
     largest = np.int32(0)
     for i in range(width):
         largest = max(largest, bits[i] & np.int32(0x7FFFFFFF))
     header = out[:8].view(np.int32)
     scale = out[:4].view(np.float32)
-    amax = _bits_float(largest)
+    amax = bits_float(largest)
     total = np.int32(0)
     if amax >= SMALLEST_ACTIVATION and np.isfinite(amax):
         inverse = _INT8_MAX / amax
@@ -323,10 +322,9 @@ def quantize_activation_block(x, sign, v, out):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def dot_block(weights, activations, bits, low_bits, levels, width):  # type: ignore[no-untyped-def]
-    planes = weights[2:]
+def dot_block(v, activations):  # type: ignore[no-untyped-def]
+    """Levels int32 (w,) times the values of a block of activations."""
     total = np.int32(0)
-    for i in range(width):
-        level = np.int32(levels[_code(planes, i, width, bits, low_bits)])
-        total += level * np.int32(np.int8(activations[8 + i]))
+    for i in range(v.shape[0]):
+        total += v[i] * np.int32(np.int8(activations[8 + i]))
     return total

@@ -4,13 +4,17 @@ python -m eoq_formats.c_header ggml_patch/eoq-format.h
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eoq_formats.codebooks import codebook
 from eoq_formats.reference import REFITS
 from eoq_formats.rotation import SIGN_WORDS
-from eoq_formats.types import BITS
+from eoq_formats.trellis import CHAIN_COLUMNS, NUMBER_MASKS, parities, trellis_code
+from eoq_formats.types import BITS, TRELLIS_BITS
 
 _PREAMBLE = """\
 #pragma once
@@ -54,7 +58,94 @@ def render() -> str:
             f"// {bits} bits: code of a value r in level units, at floor(2 * r) + 256\n"
             + _array("uint8_t", f"eoq{bits}_code_of[512]", map(str, codebook(bits).code_of_doubled.tolist()), 32)
         )
-    return "\n".join(parts)
+    return "\n".join((*parts, *_trellis()))
+
+
+def _trellis() -> Iterator[str]:
+    """Tables of the trellis types. Their windows have the newest code highest, as the bytes of a plane have it."""
+    yield (
+        "// bytes of a plane of trellis codes that stand side by side: the chain goes down column by column\n"
+        f"#define EOQ_CHAIN_COLUMNS {CHAIN_COLUMNS}\n"
+    )
+    yield (
+        "// number of the level by the last five codes of 2 bits, the newest in bits 8 and 9\n"
+        + _array("uint8_t", "eoq_trellis_number[1024]", map(str, _number(np.arange(1024), 5).tolist()), 32)
+    )
+    low, high = _numbers_of_bytes()
+    yield (
+        "// numbers of the levels of a byte's first two codes (the second's in bits 4 to 7): the XOR of what the\n"
+        "// byte's low nibble, the high nibble of the byte before and its low nibble select\n"
+        + _tables("eoq_trellis_numbers_01", low)
+    )
+    yield (
+        "// the same of its last two codes: the byte's high nibble, its low one, the high nibble of the byte before\n"
+        + _tables("eoq_trellis_numbers_23", high)
+    )
+    yield (
+        "// both as bit matrices for gf2p8affineqb: [0] the first two codes, [1] the last two; what the byte and the\n"
+        "// byte before contribute\n"
+        + _matrices(
+            "eoq_trellis_matrices", [(low[0], low[0] * 0, low[2], low[1]), (high[1], high[0], high[0] * 0, high[2])]
+        )
+    )
+    for bits in TRELLIS_BITS:
+        code = trellis_code(bits)
+        name = f"eoq{bits}t"
+        free = "; the last 16 levels are those of a set free bit" if code.has_free_bit else ""
+        yield f"// {bits} bits by trellis{free}\n#define EOQ{bits}T_FACTOR {code.factor.hex()} // {code.factor}\n"
+        yield f"#define EOQ{bits}T_LOWEST {code.levels.min()}\n#define EOQ{bits}T_HIGHEST {code.levels.max()}\n"
+        if code.code_bits == 2:
+            yield _array("int8_t", f"{name}_levels[{len(code.first)}]", map(str, code.first.tolist()))
+        else:
+            yield (
+                "// level: first[code] + second[code before last ^ older[last code]]\n"
+                + _array("int8_t", f"{name}_first[{len(code.first)}]", map(str, code.first.tolist()))
+                + _array("int8_t", f"{name}_second[16]", map(str, code.second.tolist()))
+                + _array("uint8_t", f"{name}_older[16]", map(str, parities(np.arange(16), code.masks).tolist()))
+            )
+
+
+def _number(windows: NDArray[np.int64], codes: int) -> NDArray[np.int64]:
+    """Number of the level of windows of `codes` 2-bit codes whose newest is the highest."""
+    reversed_windows = np.zeros_like(windows)
+    for i in range(codes):
+        reversed_windows |= (windows >> 2 * i & 3) << 2 * (codes - 1 - i)
+    return parities(reversed_windows, NUMBER_MASKS)
+
+
+def _numbers_of_bytes() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """int64 (3, 16) each: what nibbles of a byte and the one before contribute to the numbers of its four codes."""
+
+    def numbers(byte: NDArray[np.int64], before: NDArray[np.int64], field: int) -> NDArray[np.int64]:
+        return _number((before | byte << 8) >> 2 * field & 0x3FF, 5)
+
+    nibble, zero = np.arange(16), np.zeros(16, dtype=np.int64)
+    first = [(nibble, zero), (zero, nibble << 4), (zero, nibble)]
+    last = [(nibble << 4, zero), (nibble, zero), (zero, nibble << 4)]
+    return (
+        np.array([numbers(byte, before, 0) | numbers(byte, before, 1) << 4 for byte, before in first]),
+        np.array([numbers(byte, before, 2) | numbers(byte, before, 3) << 4 for byte, before in last]),
+    )
+
+
+def _tables(name: str, values: NDArray[np.int64]) -> str:
+    rows = "".join("    { " + ", ".join(f"0x{v:02X}" for v in row) + " },\n" for row in values.tolist())
+    return f"EOQ_TABLE uint8_t {name}[{len(values)}][{values.shape[1]}] = {{\n{rows}}};\n"
+
+
+def _matrices(name: str, values: Sequence[tuple[NDArray[np.int64], ...]]) -> str:
+    """Of each value, which has the images of low and high nibbles of a byte and of the byte before, two matrices."""
+    rows = ""
+    for byte_low, byte_high, before_low, before_high in values:
+        pair = (_matrix(byte_low, byte_high), _matrix(before_low, before_high))
+        rows += "    { " + ", ".join(f"0x{matrix:016X}u" for matrix in pair) + " },\n"
+    return f"EOQ_TABLE uint64_t {name}[{len(values)}][2] = {{\n{rows}}};\n"
+
+
+def _matrix(low: NDArray[np.int64], high: NDArray[np.int64]) -> int:
+    """Of a linear map of bytes: byte 7 - i holds the bits of the argument whose parity is bit i of the image."""
+    image = [int(nibble[1 << bit]) for nibble in (low, high) for bit in range(4)]
+    return sum((image[bit] >> i & 1) << (8 * (7 - i) + bit) for i in range(8) for bit in range(8))
 
 
 def _array(c_type: str, declarator: str, values: Iterable[str], per_line: int = 16) -> str:

@@ -16,16 +16,24 @@ from eoq_formats.block_kernels import (
     STATUS_NON_FINITE,
     STATUS_OK,
     STATUS_SCALE_OVERFLOW,
-    dequantize_block,
     dot_block,
+    levels_of_block,
     make_work,
     pack_codes,
     quantize_activation_block,
     quantize_block,
+    weights_of_levels,
 )
 from eoq_formats.codebooks import codebook
 from eoq_formats.packing import PLANES
 from eoq_formats.rotation import signs
+from eoq_formats.trellis_kernels import (
+    levels_of_trellis_block,
+    make_trellis_work,
+    pack_chain,
+    quantize_trellis_block,
+    trellis_tables,
+)
 from eoq_formats.types import ActivationType, WeightType
 
 __all__ = [
@@ -35,6 +43,7 @@ __all__ = [
     "QuantizedRows",
     "dequantize",
     "integer_dots",
+    "pack_chains",
     "pack_rows",
     "quantize",
     "quantize_activations",
@@ -79,12 +88,17 @@ class _Tables(NamedTuple):
 
 
 @cache
+def _sign(width: int) -> Floats:
+    return signs(width).astype(np.float32)
+
+
+@cache
 def _tables(t: WeightType) -> _Tables:
     book = codebook(t.bits)
     return _Tables(
         bits=t.bits,
         low_bits=PLANES[t.bits][0],
-        sign=signs(t.width).astype(np.float32),
+        sign=_sign(t.width),
         levels=book.levels,
         code_of=book.code_of_doubled,
         factor=book.factor,
@@ -98,8 +112,32 @@ def quantize(x: Floats, t: WeightType) -> QuantizedRows:
     data = np.empty((rows, t.row_bytes(n)), dtype=np.uint8)
     signal, error = np.zeros(rows), np.zeros(rows)
     status = np.zeros(rows, dtype=np.int32)
-    _quantize_rows(x, t.block_bytes, *_tables(t), data, signal, error, status)
+    if t.is_trellis:
+        _quantize_trellis_rows(x, t.block_bytes, _sign(t.width), trellis_tables(t), data, signal, error, status)
+    else:
+        _quantize_rows(x, t.block_bytes, *_tables(t), data, signal, error, status)
     return QuantizedRows(data, signal, error, status)
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _quantize_trellis_rows(x, block_bytes, sign, tables, data, signal, error, status):  # type: ignore[no-untyped-def]
+    rows, n = x.shape
+    width = sign.shape[0]
+    _, radix, _, newer = tables.doubled.shape
+    for row in numba.prange(rows):
+        work = make_trellis_work(width, radix * newer, radix)
+        v, scratch = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float64)
+        targets, codes = np.empty(width, dtype=np.int16), np.empty(width, dtype=np.uint8)
+        for block in range(n // width):
+            values = x[row, block * width : (block + 1) * width]
+            out = data[row, block * block_bytes : (block + 1) * block_bytes]
+            outcome, energy, squared_error = quantize_trellis_block(
+                values, sign, tables, work, v, scratch, targets, codes, out
+            )
+            signal[row] += energy
+            error[row] += squared_error
+            if outcome != STATUS_OK and status[row] != STATUS_NON_FINITE:
+                status[row] = outcome
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)
@@ -156,6 +194,31 @@ def _pack_rows(levels, scales, block_bytes, width, bits, low_bits, code_of, data
             pack_codes(codes, bits, low_bits, out[2:])
 
 
+def pack_chains(codes: Bytes, scales: NDArray[np.float16], t: WeightType) -> Bytes:
+    """Codes uint8 (rows, n) of a trellis type, each block in the order of its chain, to rows uint8 (rows, row bytes).
+
+    Scales are float16 (rows, n // t.width). A block with a scale of 0 gets codes of 0.
+    """
+    rows, n = codes.shape
+    data = np.empty((rows, t.row_bytes(n)), dtype=np.uint8)
+    bits = np.ascontiguousarray(scales, dtype="<f2").view(np.uint16)
+    _pack_chains(np.ascontiguousarray(codes), bits, t.block_bytes, t.width, trellis_tables(t), data)
+    return data
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _pack_chains(codes, scales, block_bytes, width, tables, data):  # type: ignore[no-untyped-def]
+    for row in numba.prange(codes.shape[0]):
+        for block in range(scales.shape[1]):
+            scale = scales[row, block]
+            out = data[row, block * block_bytes : (block + 1) * block_bytes]
+            out[:] = 0
+            out[0] = scale & 0xFF
+            out[1] = scale >> 8
+            if scale != 0:
+                pack_chain(codes[row, block * width : (block + 1) * width], tables, out[2:])
+
+
 def dequantize(data: Bytes, t: WeightType) -> Floats:
     """Packed rows uint8 (rows, row bytes) to weights float32 (rows, n)."""
     data = np.ascontiguousarray(data, dtype=np.uint8)
@@ -163,8 +226,11 @@ def dequantize(data: Bytes, t: WeightType) -> Floats:
     if size % t.block_bytes:
         raise ValueError(f"{t.name} rows are multiples of {t.block_bytes} bytes, not {size}")
     out = np.empty((rows, size // t.block_bytes * t.width), dtype=np.float32)
-    tables = _tables(t)
-    _dequantize_rows(data, t.block_bytes, tables.bits, tables.low_bits, tables.sign, tables.levels, out)
+    if t.is_trellis:
+        _dequantize_trellis_rows(data, t.block_bytes, _sign(t.width), trellis_tables(t), out)
+    else:
+        tables = _tables(t)
+        _dequantize_rows(data, t.block_bytes, tables.bits, tables.low_bits, tables.sign, tables.levels, out)
     return out
 
 
@@ -174,15 +240,20 @@ def _dequantize_rows(data, block_bytes, bits, low_bits, sign, levels, out):  # t
     for row in numba.prange(data.shape[0]):
         v = np.empty(width, dtype=np.int32)
         for block in range(data.shape[1] // block_bytes):
-            dequantize_block(
-                data[row, block * block_bytes : (block + 1) * block_bytes],
-                bits,
-                low_bits,
-                sign,
-                levels,
-                v,
-                out[row, block * width : (block + 1) * width],
-            )
+            packed = data[row, block * block_bytes : (block + 1) * block_bytes]
+            levels_of_block(packed[2:], bits, low_bits, levels, v)
+            weights_of_levels(v, packed, sign, out[row, block * width : (block + 1) * width])
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _dequantize_trellis_rows(data, block_bytes, sign, tables, out):  # type: ignore[no-untyped-def]
+    width = sign.shape[0]
+    for row in numba.prange(data.shape[0]):
+        v = np.empty(width, dtype=np.int32)
+        for block in range(data.shape[1] // block_bytes):
+            packed = data[row, block * block_bytes : (block + 1) * block_bytes]
+            levels_of_trellis_block(packed[2:], tables, v)
+            weights_of_levels(v, packed, sign, out[row, block * width : (block + 1) * width])
 
 
 def quantize_activations(x: Floats, t: ActivationType) -> Bytes:
@@ -192,7 +263,7 @@ def quantize_activations(x: Floats, t: ActivationType) -> Bytes:
     if n % t.width:
         raise ValueError(f"{t.name} needs rows of a multiple of {t.width} values, not {n}")
     out = np.empty((rows, n // t.width * t.block_bytes), dtype=np.uint8)
-    _quantize_activation_rows(x, signs(t.width).astype(np.float32), t.block_bytes, out)
+    _quantize_activation_rows(x, _sign(t.width), t.block_bytes, out)
     return out
 
 
@@ -221,21 +292,30 @@ def integer_dots(weights: Bytes, activations: Bytes, t: WeightType) -> NDArray[n
     if activations.shape != (weights.shape[0], blocks * t.activation.block_bytes):
         raise ValueError(f"activations of shape {activations.shape} do not match weights of shape {weights.shape}")
     out = np.empty((weights.shape[0], blocks), dtype=np.int32)
-    tables = _tables(t)
     sizes = t.block_bytes, t.activation.block_bytes
-    _integer_dot_rows(weights, activations, *sizes, tables.bits, tables.low_bits, tables.levels, t.width, out)
+    if t.is_trellis:
+        _trellis_dot_rows(weights, activations, *sizes, trellis_tables(t), t.width, out)
+    else:
+        tables = _tables(t)
+        _dot_rows(weights, activations, *sizes, tables.bits, tables.low_bits, tables.levels, t.width, out)
     return out
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)
-def _integer_dot_rows(weights, activations, block_bytes, activation_bytes, bits, low_bits, levels, width, out):  # type: ignore[no-untyped-def]
+def _dot_rows(weights, activations, block_bytes, activation_bytes, bits, low_bits, levels, width, out):  # type: ignore[no-untyped-def]
     for row in numba.prange(weights.shape[0]):
+        v = np.empty(width, dtype=np.int32)
         for block in range(out.shape[1]):
-            out[row, block] = dot_block(
-                weights[row, block * block_bytes : (block + 1) * block_bytes],
-                activations[row, block * activation_bytes : (block + 1) * activation_bytes],
-                bits,
-                low_bits,
-                levels,
-                width,
-            )
+            packed = weights[row, block * block_bytes : (block + 1) * block_bytes]
+            levels_of_block(packed[2:], bits, low_bits, levels, v)
+            out[row, block] = dot_block(v, activations[row, block * activation_bytes : (block + 1) * activation_bytes])
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _trellis_dot_rows(weights, activations, block_bytes, activation_bytes, tables, width, out):  # type: ignore[no-untyped-def]
+    for row in numba.prange(weights.shape[0]):
+        v = np.empty(width, dtype=np.int32)
+        for block in range(out.shape[1]):
+            packed = weights[row, block * block_bytes : (block + 1) * block_bytes]
+            levels_of_trellis_block(packed[2:], tables, v)
+            out[row, block] = dot_block(v, activations[row, block * activation_bytes : (block + 1) * activation_bytes])

@@ -6,10 +6,12 @@ Section numbers refer to docs/format.md. Blocks are rows of arrays (blocks, widt
 import numpy as np
 from numpy.typing import NDArray
 
+from eoq_formats import trellis
 from eoq_formats.codebooks import codebook
 from eoq_formats.packing import pack, unpack
 from eoq_formats.rotation import rotate, unrotate_levels
 from eoq_formats.types import SCALE_BYTES, ActivationType, WeightType
+from eoq_formats.viterbi import cheapest_path
 
 LEVEL_UNIT = 2.0**-12
 """A level of 1 at scale d = 1 stands for this much weight, before the transform."""
@@ -28,6 +30,9 @@ GRID_TOLERANCE = np.float32(2.0**-20)
 
 Dequantised blocks are on theirs to 2^-21; two grids that differ at all differ by 2^-18. (Section 5.4)
 """
+
+TRELLIS_MARGIN = 32
+"""Targets of a trellis are clamped to this many level units beyond its outermost levels. (Section 5.6)"""
 
 SMALLEST_ACTIVATION = np.float32(2.0**-100)
 """Activation blocks whose largest rotated magnitude is below this are zero."""
@@ -54,19 +59,47 @@ def quantize(x: NDArray[np.float32], t: WeightType) -> NDArray[np.uint8]:
     finite = np.isfinite(x).reshape(blocks.shape).all(axis=1)
     blocks[~finite] = 0
     v = rotate(blocks)
+    d, codes = _fit_path(v, t) if t.is_trellis else _fit_or_grid(v, t)
+    planes = pack(codes, t)
+    planes[d == 0] = 0
+    d = np.where(finite, d, np.float16(np.nan))
+    scales = d.astype("<f2").view(np.uint8).reshape(-1, SCALE_BYTES)
+    return np.concatenate((scales, planes), axis=1).reshape(rows, -1)
+
+
+def _fit_or_grid(v: NDArray[np.float32], t: WeightType) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+    """Scale and codes of the scalar types. (Section 5.5)"""
     d, codes = _fit(v, t)
     on_grid, grid_d, grid_codes = _grid(v, t)
     d, codes = np.where(on_grid, grid_d, d), np.where(on_grid[:, None], grid_codes, codes)
     # of several exact descriptions of the same weights, keep the one that _grid finds first
     decoded = codebook(t.bits).levels[codes].astype(np.float32) * _unit(d, t)[:, None]
     on_grid, grid_d, grid_codes = _grid(decoded, t)
-    d, codes = np.where(on_grid, grid_d, d), np.where(on_grid[:, None], grid_codes, codes)
+    return np.where(on_grid, grid_d, d), np.where(on_grid[:, None], grid_codes, codes)
 
-    planes = pack(codes, t.bits)
-    planes[d == 0] = 0
-    d = np.where(finite, d, np.float16(np.nan))
-    scales = d.astype("<f2").view(np.uint8).reshape(-1, SCALE_BYTES)
-    return np.concatenate((scales, planes), axis=1).reshape(rows, -1)
+
+def _fit_path(v: NDArray[np.float32], t: WeightType) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+    """Scale from the RMS, the cheapest path through the trellis, then the least-squares scale. (Section 5.6)"""
+    code = trellis.trellis_code(t.bits)
+    order = trellis.chain_order(t.width, code.code_bits)
+    wide = v.astype(np.float64)
+    to_rotated = t.width * LEVEL_UNIT
+    d = _fp16(np.sqrt(sum_by_halves(wide * wide) / t.width) / code.factor / to_rotated)
+    unit = _unit(d, t)
+    inverse = np.float32(1) / np.where(unit == 0, np.float32(1), unit)
+    with np.errstate(over="ignore"):
+        r = v * inverse[:, None]
+    lowest = np.float32(int(code.levels.min()) - TRELLIS_MARGIN)
+    highest = np.float32(int(code.levels.max()) + TRELLIS_MARGIN)
+    doubled = np.rint(np.clip(r, lowest, highest) * np.float32(2)).astype(np.int32)
+    codes = np.zeros(v.shape, dtype=np.uint8)
+    codes[:, order] = cheapest_path(doubled[:, order], code)
+    levels = trellis.decode(codes, t).astype(np.float64)
+    squares = sum_by_halves(levels * levels)
+    fitted = sum_by_halves(wide * levels) / np.where(squares == 0, 1, squares)
+    d = np.where((d == 0) | (fitted <= 0), d, _fp16(fitted / to_rotated))
+    codes[d == 0] = 0
+    return d, codes
 
 
 def _fit(v: NDArray[np.float32], t: WeightType) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
@@ -140,7 +173,8 @@ def scales_and_levels(data: NDArray[np.uint8], t: WeightType) -> tuple[NDArray[n
     """Packed rows to scales float16 (blocks,) and levels int8 (blocks, width)."""
     blocks = data.reshape(-1, t.block_bytes)
     d = blocks[:, :SCALE_BYTES].copy().view("<f2")[:, 0]
-    return d, codebook(t.bits).levels[unpack(blocks[:, SCALE_BYTES:], t.bits)]
+    codes = unpack(blocks[:, SCALE_BYTES:], t)
+    return d, trellis.decode(codes, t) if t.is_trellis else codebook(t.bits).levels[codes]
 
 
 def quantize_activations(x: NDArray[np.float32], t: ActivationType) -> NDArray[np.uint8]:

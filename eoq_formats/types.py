@@ -34,6 +34,13 @@ class WeightType:
     bits: int
     width: int
     activation: ActivationType
+    is_trellis: bool = False
+    """Whether the level of a weight depends on the codes before it (eoq_formats.trellis) or on its own code alone."""
+
+    @property
+    def family(self) -> str:
+        """Name of the types that differ from this one in width alone: that of the widest of them."""
+        return self.name.partition("_")[0]
 
     @property
     def block_bytes(self) -> int:
@@ -52,15 +59,24 @@ class WeightType:
 
 Q8_EOQ = ActivationType("Q8_EOQ", 168, 128)
 Q8_EOQ_64 = ActivationType("Q8_EOQ_64", 178, 64)
+Q8_EOQ_256 = ActivationType("Q8_EOQ_256", 169, 256)
 
-ACTIVATION_TYPES: tuple[ActivationType, ...] = (Q8_EOQ, Q8_EOQ_64)
+ACTIVATION_TYPES: tuple[ActivationType, ...] = (Q8_EOQ, Q8_EOQ_64, Q8_EOQ_256)
 
 BITS: tuple[int, ...] = (2, 3, 4, 5, 6)
+"""Bits of the scalar types."""
+TRELLIS_BITS: tuple[int, ...] = (2, 3, 4, 5)
 
 WEIGHT_TYPES: tuple[WeightType, ...] = (
     *(WeightType(f"EOQ{bits}", 160 + bits, bits, 128, Q8_EOQ) for bits in BITS),
     *(WeightType(f"EOQ{bits}_64", 170 + bits, bits, 64, Q8_EOQ_64) for bits in BITS),
+    *(WeightType(f"EOQ{bits}T", 178 + bits, bits, 256, Q8_EOQ_256, is_trellis=True) for bits in TRELLIS_BITS),
+    *(WeightType(f"EOQ{bits}T_128", 182 + bits, bits, 128, Q8_EOQ, is_trellis=True) for bits in TRELLIS_BITS),
+    *(WeightType(f"EOQ{bits}T_64", 186 + bits, bits, 64, Q8_EOQ_64, is_trellis=True) for bits in TRELLIS_BITS),
 )
+
+SCALAR_TYPES: tuple[WeightType, ...] = tuple(t for t in WEIGHT_TYPES if not t.is_trellis)
+TRELLIS_TYPES: tuple[WeightType, ...] = tuple(t for t in WEIGHT_TYPES if t.is_trellis)
 
 _BY_NAME = {t.name: t for t in WEIGHT_TYPES}
 _BY_ID = {t.id: t for t in WEIGHT_TYPES}
@@ -78,14 +94,16 @@ def weight_type(name_or_id: str | int) -> WeightType:
     return named
 
 
+def weight_type_for_row(family: str, row_length: int) -> WeightType | None:
+    """The widest type of a family (`EOQ4`, `eoq4t`) whose blocks divide rows of `row_length`; None if none does."""
+    return max(
+        (t for t in WEIGHT_TYPES if t.family == family.upper() and row_length % t.width == 0),
+        key=lambda t: t.width,
+        default=None,
+    )
+
+
 def block_width(row_length: int) -> int | None:
-    """Weights of a block in rows of `row_length`, whatever the bits: 128 if it divides, else 64, else None."""
-    return next((t.width for t in WEIGHT_TYPES if row_length % t.width == 0), None)
-
-
-def weight_type_for_row(bits: int, row_length: int) -> WeightType | None:
-    """The type with `bits` bits that fits rows of `row_length`: 128 wide if it divides, else 64 wide, else None."""
-    for t in WEIGHT_TYPES:
-        if t.bits == bits and row_length % t.width == 0:
-            return t
-    return None
+    """Weights of a scalar type's block in rows of `row_length`: 128 if it divides, else 64, else None."""
+    fitting = weight_type_for_row("EOQ4", row_length)
+    return fitting.width if fitting else None

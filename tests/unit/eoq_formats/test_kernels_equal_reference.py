@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eoq_formats import WEIGHT_TYPES, WeightType, kernels, reference
+from eoq_formats import ACTIVATION_TYPES, WEIGHT_TYPES, WeightType, kernels, reference
 from tests.unit.eoq_formats.c_library import CKernels
 from tests.unit.eoq_formats.sample_blocks import Samples
 
@@ -115,10 +115,10 @@ def test_blocks_that_cannot_be_stored_are_marked_alike(t: WeightType, c_kernels:
 
 
 def test_non_finite_activations_agree(c_kernels: CKernels) -> None:
-    x = np.zeros((4, 128), dtype=np.float32)
-    x[0, 3], x[1, 0], x[2, 127] = np.nan, np.inf, -np.inf
+    x = np.zeros((4, 256), dtype=np.float32)
+    x[0, 3], x[1, 0], x[2, 255] = np.nan, np.inf, -np.inf
     x[3, :] = 3e38
-    for t in (WEIGHT_TYPES[0].activation, WEIGHT_TYPES[5].activation):
+    for t in ACTIVATION_TYPES:
         expected = reference.quantize_activations(x, t).reshape(-1, t.block_bytes)
         results = [kernels.quantize_activations(x, t)]
         results += [c_kernels.quantize_activations(x, t, variant) for variant in ("", "_generic")]
