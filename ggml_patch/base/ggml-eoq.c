@@ -1,4 +1,4 @@
-// Portable reference of the EOQ weight types. Section numbers refer to docs/format.md.
+// Portable reference of the EOQ weight types; quantising to a trellis is in eoq-trellis.c. Section numbers refer to docs/format.md.
 //
 // Bytes must not depend on the compiler. Where a product feeds an addition it is exact (float by float in double,
 // level by power-of-two multiple of an fp16 number in float), so that contraction to FMA changes nothing; no sum is
@@ -7,17 +7,13 @@
 #include "ggml-eoq.h"
 
 #include "eoq-block.h"
+#include "eoq-trellis.h"
 
 #include <assert.h>
-#include <math.h>
-#include <string.h>
 
-#define EOQ_INPUT_LIMIT    0x1p100f
-#define EOQ_MAX_SCALE      65504.0f
 #define EOQ_GRID_TOLERANCE 0x1p-20f
-#define EOQ_NOT_A_NUMBER   0x7E00
 
-// what distinguishes the ten types
+// what distinguishes the scalar types
 typedef struct {
     int             bits;
     int             width;
@@ -25,29 +21,6 @@ typedef struct {
     const uint8_t * code_of;  // by floor(2 * value in level units) + 256
     double          factor;   // level units per standard deviation
 } eoq_type;
-
-// a non-negative scale: to float, saturated, to fp16, each to nearest even
-static inline uint16_t eoq_scale_to_fp16(double scale) {
-    const float narrow = (float) scale;
-    const float x      = narrow < EOQ_MAX_SCALE ? narrow : EOQ_MAX_SCALE;
-    if (x < 0x1p-14f) {
-        return (uint16_t) rintf(x * 0x1p24f);
-    }
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof(bits));
-    bits += 0xFFF + (bits >> 13 & 1);
-    return (uint16_t) ((bits >> 13) - ((127 - 15) << 10));
-}
-
-// upper half onto lower half until one value is left; the order is part of the format
-static inline double eoq_sum_by_halves(double * x, int n) {
-    for (n /= 2; n > 0; n /= 2) {
-        for (int i = 0; i < n; ++i) {
-            x[i] += x[i + n];
-        }
-    }
-    return x[0];
-}
 
 static inline int eoq_nearest_code(const eoq_type * t, float v, float inverse) {
     float r = v * inverse;
@@ -134,17 +107,10 @@ static inline void eoq_pack(const eoq_type * t, const uint8_t * codes, uint8_t *
 static inline uint16_t eoq_quantize_block(const eoq_type * t, const float * x, uint8_t * qs) {
     float   v[QK_EOQ];
     uint8_t codes[QK_EOQ];
-    for (int i = 0; i < t->width; ++i) {
-        if (!isfinite(x[i])) {
-            // cannot be stored: a scale that ggml_validate_row_data refuses
-            memset(qs, 0, (size_t) (t->bits * t->width / 8));
-            return EOQ_NOT_A_NUMBER;
-        }
-        float clamped = x[i] < -EOQ_INPUT_LIMIT ? -EOQ_INPUT_LIMIT : x[i];
-        clamped       = clamped > EOQ_INPUT_LIMIT ? EOQ_INPUT_LIMIT : clamped;
-        v[i]          = eoq_sign_is_negative(i) ? -clamped : clamped;
+    if (!eoq_rotate_weights(x, t->width, v)) {
+        memset(qs, 0, (size_t) (t->bits * t->width / 8));
+        return EOQ_NOT_A_NUMBER;
     }
-    eoq_transform_f32(v, t->width);
 
     float largest = 0.0f;
     for (int i = 0; i < t->width; ++i) {
@@ -171,25 +137,6 @@ static inline uint16_t eoq_quantize_block(const eoq_type * t, const float * x, u
     return d;
 }
 
-// section 2: all codes of a block
-EOQ_INLINE void eoq_unpack(const eoq_type * t, const uint8_t * qs, uint8_t * codes) {
-    const int low_bits  = eoq_low_plane_bits(t->bits);
-    const int low_bytes = low_bits * t->width / 8;
-    for (int part = 0; part < 8 / low_bits; ++part) {
-        for (int j = 0; j < low_bytes; ++j) {
-            codes[part * low_bytes + j] = (uint8_t) (qs[j] >> (low_bits * part) & ((1 << low_bits) - 1));
-        }
-    }
-    for (int bit = low_bits; bit < t->bits; ++bit) {
-        const uint8_t * plane = qs + low_bytes + (bit - low_bits) * t->width / 8;
-        for (int j = 0; j < t->width / 8; ++j) {
-            for (int i = 0; i < 8; ++i) {
-                codes[8 * j + i] |= (uint8_t) ((plane[j] >> i & 1) << bit);
-            }
-        }
-    }
-}
-
 // One stage of butterflies, of values half the width apart; sums and differences come to stand side by side. So each
 // stage takes the highest bit of the positions and makes it the lowest, and after all of them the order is the first
 // again. All stages are alike, and load and store whole vectors.
@@ -201,14 +148,14 @@ EOQ_INLINE void eoq_butterflies(const int16_t * GGML_RESTRICT from, int16_t * GG
 }
 
 // transform of the levels; integer butterflies may come in any order
-EOQ_INLINE void eoq_transform_levels(const eoq_type * t, const uint8_t * codes, int16_t * v) {
-    int16_t other[QK_EOQ];
-    bool    in_v = t->width == 64;  // an even number of stages ends where it began
-    for (int i = 0; i < t->width; ++i) {
-        (in_v ? v : other)[i] = t->levels[codes[i]];
+EOQ_INLINE void eoq_transform_levels(const int8_t * levels, int width, int16_t * v) {
+    int16_t other[QK_EOQ_MAX];
+    bool    in_v = width != 128;  // an even number of stages ends where it began
+    for (int i = 0; i < width; ++i) {
+        (in_v ? v : other)[i] = levels[i];
     }
-    for (int done = 1; done < t->width; done *= 2) {
-        eoq_butterflies(in_v ? v : other, in_v ? other : v, t->width);
+    for (int done = 1; done < width; done *= 2) {
+        eoq_butterflies(in_v ? v : other, in_v ? other : v, width);
         in_v = !in_v;
     }
 }
@@ -220,59 +167,66 @@ EOQ_INLINE void eoq_sign_masks(int width, int16_t * masks) {
     }
 }
 
-EOQ_INLINE void eoq_dequantize_block(const eoq_type * t,
-                                     const int16_t *  signs,
-                                     uint16_t         d,
-                                     const uint8_t *  qs,
-                                     float *          y) {
-    uint8_t codes[QK_EOQ];
-    int16_t v[QK_EOQ];
-    eoq_unpack(t, qs, codes);
-    eoq_transform_levels(t, codes, v);
+EOQ_INLINE void eoq_dequantize_block(int             code,
+                                     int             width,
+                                     const int16_t * signs,
+                                     uint16_t        d,
+                                     const uint8_t * qs,
+                                     float *         y) {
+    int8_t  levels[QK_EOQ_MAX];
+    int16_t v[QK_EOQ_MAX];
+    eoq_block_levels(qs, code, width, levels);
+    eoq_transform_levels(levels, width, v);
     const float scale = eoq_scale_to_float(d) * EOQ_LEVEL_UNIT;
-    for (int i = 0; i < t->width; ++i) {
+    for (int i = 0; i < width; ++i) {
         y[i] = (float) (int16_t) ((v[i] ^ signs[i]) - signs[i]) * scale;
     }
 }
 
 // ---- rows; the type is a constant in each use, so that the compiler unrolls and folds
 
-EOQ_INLINE size_t eoq_block_bytes(const eoq_type * t) {
-    return 2 + (size_t) (t->bits * t->width / 8);
-}
-
 EOQ_INLINE void eoq_quantize_row(const eoq_type * t, const float * x, uint8_t * y, int64_t k) {
     assert(k % t->width == 0);
-    for (int64_t i = 0; i < k / t->width; ++i, y += eoq_block_bytes(t)) {
+    const size_t block_bytes = 2 + (size_t) (t->bits * t->width / 8);
+    for (int64_t i = 0; i < k / t->width; ++i, y += block_bytes) {
         const uint16_t d = eoq_quantize_block(t, x + i * t->width, y + 2);
         memcpy(y, &d, sizeof(d));
     }
 }
 
-EOQ_INLINE void eoq_dequantize_row(const eoq_type * t, const uint8_t * x, float * y, int64_t k) {
-    assert(k % t->width == 0);
-    int16_t signs[QK_EOQ];
-    eoq_sign_masks(t->width, signs);
-    for (int64_t i = 0; i < k / t->width; ++i, x += eoq_block_bytes(t)) {
+EOQ_INLINE void eoq_dequantize_row(int code, int width, const uint8_t * x, float * y, int64_t k) {
+    assert(k % width == 0);
+    int16_t signs[QK_EOQ_MAX];
+    eoq_sign_masks(width, signs);
+    for (int64_t i = 0; i < k / width; ++i, x += 2 + EOQ_BITS(code) * width / 8) {
         uint16_t d;
         memcpy(&d, x, sizeof(d));
-        eoq_dequantize_block(t, signs, d, x + 2, y + i * t->width);
+        eoq_dequantize_block(code, width, signs, d, x + 2, y + i * width);
     }
 }
 
-#define EOQ_DEFINE_TYPE(T, t, nbits, nwidth, A, a)                                                                   \
-    static const eoq_type eoq_type_##t = { nbits, nwidth, eoq##nbits##_levels, eoq##nbits##_code_of,                 \
-                                           EOQ##nbits##_FACTOR };                                                    \
-    void quantize_row_##t##_ref(const float * GGML_RESTRICT x, block_##t * GGML_RESTRICT y, int64_t k) {             \
-        eoq_quantize_row(&eoq_type_##t, x, (uint8_t *) y, k);                                                        \
-    }                                                                                                                \
+#define EOQ_DEFINE_SCALAR(T, t, nbits, nwidth, A, a)                                                     \
+    static const eoq_type eoq_type_##t = { nbits, nwidth, eoq##nbits##_levels, eoq##nbits##_code_of,     \
+                                           EOQ##nbits##_FACTOR };                                        \
+    void quantize_row_##t##_ref(const float * GGML_RESTRICT x, block_##t * GGML_RESTRICT y, int64_t k) { \
+        eoq_quantize_row(&eoq_type_##t, x, (uint8_t *) y, k);                                            \
+    }
+GGML_EOQ_SCALAR_TYPES(EOQ_DEFINE_SCALAR)
+
+#define EOQ_DEFINE_TRELLIS(T, t, code, width, A, a)                                                      \
+    void quantize_row_##t##_ref(const float * GGML_RESTRICT x, block_##t * GGML_RESTRICT y, int64_t k) { \
+        eoq_quantize_trellis_row(EOQ_BITS(code), width, x, (uint8_t *) y, k);                            \
+    }
+GGML_EOQ_TRELLIS_TYPES(EOQ_DEFINE_TRELLIS)
+
+#define EOQ_DEFINE_TYPE(T, t, code, width, A, a)                                                                     \
     void dequantize_row_##t(const block_##t * GGML_RESTRICT x, float * GGML_RESTRICT y, int64_t k) {                 \
-        eoq_dequantize_row(&eoq_type_##t, (const uint8_t *) x, y, k);                                                \
+        eoq_dequantize_row(code, width, (const uint8_t *) x, y, k);                                                  \
     }                                                                                                                \
     size_t quantize_##t(const float * GGML_RESTRICT src, void * GGML_RESTRICT dst, int64_t nrows, int64_t n_per_row, \
                         const float * imatrix) {                                                                     \
         (void) imatrix; /* an orthogonal rotation mixes the columns: importance needs error feedback */              \
-        eoq_quantize_row(&eoq_type_##t, src, (uint8_t *) dst, nrows * n_per_row);                                    \
-        return (size_t) (nrows * n_per_row / (nwidth)) * sizeof(block_##t);                                          \
+        quantize_row_##t##_ref(src, (block_##t *) dst, nrows * n_per_row);                                           \
+        return (size_t) (nrows * n_per_row / (width)) * sizeof(block_##t);                                           \
     }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE_TYPE)

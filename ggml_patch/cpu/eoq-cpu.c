@@ -9,7 +9,7 @@
 
 // docs/format.md, section 6
 static inline void eoq_quantize_activations(const float * x, int width, float * d, int32_t * s, int8_t * qs) {
-    float v[QK_EOQ];
+    float v[QK_EOQ_MAX];
     for (int i = 0; i < width; ++i) {
         v[i] = eoq_sign_is_negative(i) ? -x[i] : x[i];
     }
@@ -51,23 +51,20 @@ EOQ_INLINE void eoq_quantize_activation_row(const float * x, uint8_t * y, int64_
 }
 
 // docs/format.md, section 7
-EOQ_INLINE float eoq_dot_row(const uint8_t * x,
-                             const uint8_t * y,
-                             int64_t         k,
-                             int             bits,
-                             int             width,
-                             const int8_t *  levels) {
+EOQ_INLINE float eoq_dot_row(const uint8_t * x, const uint8_t * y, int64_t k, int code, int width) {
     float sum = 0.0f;
     for (int64_t ib = 0; ib < k / width; ++ib) {
         const int8_t * q   = (const int8_t *) y + EOQ_ACTIVATION_HEADER;
         int32_t        dot = 0;
+        int8_t         levels[QK_EOQ_MAX];
+        eoq_block_levels(x + 2, code, width, levels);
         for (int i = 0; i < width; ++i) {
-            dot += levels[eoq_code(x + 2, i, bits, width)] * q[i];
+            dot += levels[i] * q[i];
         }
         uint16_t d;
         memcpy(&d, x, sizeof(d));
         sum += eoq_scale_to_float(d) * EOQ_LEVEL_UNIT * eoq_activation_scale(y) * (float) dot;
-        x += 2 + bits * width / 8;
+        x += 2 + EOQ_BITS(code) * width / 8;
         y += EOQ_ACTIVATION_HEADER + width;
     }
     return sum;
@@ -80,14 +77,13 @@ EOQ_INLINE void eoq_mul_mat_generic(int64_t              k,
                                     const void * const * columns,
                                     float * const *      out,
                                     int64_t              n_columns,
-                                    int                  bits,
-                                    int                  width,
-                                    const int8_t *       levels) {
+                                    int                  code,
+                                    int                  width) {
     assert(k % width == 0);
     for (int64_t c = 0; c < n_columns; ++c) {
         for (int64_t r = 0; r < n_rows; ++r) {
             const uint8_t * row = (const uint8_t *) weights + r * row_bytes;
-            out[c][r]           = eoq_dot_row(row, (const uint8_t *) columns[c], k, bits, width, levels);
+            out[c][r]           = eoq_dot_row(row, (const uint8_t *) columns[c], k, code, width);
         }
     }
 }
@@ -99,27 +95,27 @@ EOQ_INLINE void eoq_mul_mat_generic(int64_t              k,
 GGML_EOQ_ACTIVATION_TYPES(EOQ_DEFINE)
 #undef EOQ_DEFINE
 
-#define EOQ_DEFINE(T, t, bits, width, A, a)                                                                           \
-    void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) {                         \
-        quantize_row_##t##_ref(x, (block_##t *) y, k);                                                                \
-    }                                                                                                                 \
-    void ggml_vec_dot_##t##_##a##_generic(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx,   \
-                                          size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {             \
-        assert(nrc == 1);                                                                                             \
-        (void) bs, (void) bx, (void) by, (void) nrc;                                                                  \
-        *s = eoq_dot_row((const uint8_t *) vx, (const uint8_t *) vy, n, bits, width, eoq##bits##_levels);             \
-    }                                                                                                                 \
-    void ggml_vec_dot_##t##_##a(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, size_t bx,  \
-                                const void * GGML_RESTRICT vy, size_t by, int nrc) {                                  \
-        assert(nrc == 1);                                                                                             \
-        (void) bs, (void) bx, (void) by, (void) nrc;                                                                  \
-        const void * columns[1] = { vy };                                                                             \
-        float *      out[1]     = { s };                                                                              \
-        ggml_eoq_mul_mat_##t(n, vx, 0, 1, columns, out, 1);                                                           \
-    }                                                                                                                 \
-    void ggml_eoq_mul_mat_##t##_generic(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,            \
-                                        const void * const * columns, float * const * out, int64_t n_columns) {       \
-        eoq_mul_mat_generic(k, weights, row_bytes, n_rows, columns, out, n_columns, bits, width, eoq##bits##_levels); \
+#define EOQ_DEFINE(T, t, code, width, A, a)                                                                          \
+    void quantize_row_##t(const float * GGML_RESTRICT x, void * GGML_RESTRICT y, int64_t k) {                        \
+        quantize_row_##t##_ref(x, (block_##t *) y, k);                                                               \
+    }                                                                                                                \
+    void ggml_vec_dot_##t##_##a##_generic(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx,  \
+                                          size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {            \
+        assert(nrc == 1);                                                                                            \
+        (void) bs, (void) bx, (void) by, (void) nrc;                                                                 \
+        *s = eoq_dot_row((const uint8_t *) vx, (const uint8_t *) vy, n, code, width);                                \
+    }                                                                                                                \
+    void ggml_vec_dot_##t##_##a(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, size_t bx, \
+                                const void * GGML_RESTRICT vy, size_t by, int nrc) {                                 \
+        assert(nrc == 1);                                                                                            \
+        (void) bs, (void) bx, (void) by, (void) nrc;                                                                 \
+        const void * columns[1] = { vy };                                                                            \
+        float *      out[1]     = { s };                                                                             \
+        ggml_eoq_mul_mat_##t(n, vx, 0, 1, columns, out, 1);                                                          \
+    }                                                                                                                \
+    void ggml_eoq_mul_mat_##t##_generic(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,           \
+                                        const void * const * columns, float * const * out, int64_t n_columns) {      \
+        eoq_mul_mat_generic(k, weights, row_bytes, n_rows, columns, out, n_columns, code, width);                    \
     }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 #undef EOQ_DEFINE
@@ -134,7 +130,7 @@ GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 GGML_EOQ_ACTIVATION_TYPES(EOQ_DEFINE)
 #    undef EOQ_DEFINE
 
-#    define EOQ_DEFINE(T, t, bits, width, A, a)                                                           \
+#    define EOQ_DEFINE(T, t, code, width, A, a)                                                           \
         void ggml_eoq_mul_mat_##t(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,      \
                                   const void * const * columns, float * const * out, int64_t n_columns) { \
             ggml_eoq_mul_mat_##t##_generic(k, weights, row_bytes, n_rows, columns, out, n_columns);       \

@@ -19,10 +19,10 @@ EOQ_INLINE void eoq_dot_rows(int64_t                 k,
                              const uint8_t * const * columns,
                              float (*products)[EOQ_FEW_COLUMNS],
                              int                n_columns,
-                             int                bits,
+                             int                code,
                              int                width,
                              const eoq_tables * tables) {
-    const size_t block_bytes      = 2 + bits * width / 8;
+    const size_t block_bytes      = 2 + EOQ_BITS(code) * width / 8;
     const size_t activation_bytes = EOQ_ACTIVATION_HEADER + width;
     __m256       sums[EOQ_STREAMS][EOQ_FEW_COLUMNS];
     for (int s = 0; s < n_rows; ++s) {
@@ -44,7 +44,7 @@ EOQ_INLINE void eoq_dot_rows(int64_t                 k,
             scales[s] = eoq_scale(block);
             qs[s]     = block + 2;
         }
-        eoq_dot_blocks(qs, n_rows, y, n_columns, bits, width, tables, dot);
+        eoq_dot_blocks(qs, n_rows, y, n_columns, code, width, tables, dot);
         for (int s = 0; s < n_rows; ++s) {
             for (int c = 0; c < n_columns; ++c) {
                 const __m256 d       = _mm256_set1_ps(scales[s] * eoq_activation_scale(y[c]));

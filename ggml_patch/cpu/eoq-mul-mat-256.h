@@ -13,15 +13,19 @@ enum {
 
 typedef __m256 eoq_row_sums[2];
 
-// 0xFF where the bit is zero, for 32 bits of a 1-bit plane
-EOQ_INLINE __m256i eoq_zero_bits(const uint8_t * plane) {
+// bits of a 1-bit plane, 32 of them: each by itself in a byte that is else zero
+EOQ_INLINE __m256i eoq_spread_bits(const uint8_t * plane) {
     int32_t bits;
     memcpy(&bits, plane, sizeof(bits));
     const __m256i spread =
         _mm256_setr_epi64x(0x0000000000000000, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i select = _mm256_set1_epi64x((int64_t) 0x8040201008040201);
-    const __m256i bytes  = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread);
-    return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, select), _mm256_setzero_si256());
+    return _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread), select);
+}
+
+// 0xFF where the bit is zero
+EOQ_INLINE __m256i eoq_zero_bits(const uint8_t * plane) {
+    return _mm256_cmpeq_epi8(eoq_spread_bits(plane), _mm256_setzero_si256());
 }
 
 // the low bits (2 or 4) of codes 32 * g to 32 * g + 31; bits above them are not cleared
@@ -56,9 +60,11 @@ EOQ_INLINE void eoq_store_sums(eoq_row_sums * sums, float * values) {
     _mm256_storeu_ps(values + 8, (*sums)[1]);
 }
 
-// compilers that load for all columns first run out of registers, which halves the speed
+// compilers that load for all columns first, or add up late, run out of registers, which halves the speed
 #if defined(__GNUC__)
+#    define EOQ_ADD_NOW(sum)     __asm__("" : "+x"(sum))
 #    define EOQ_KEEP_ORDER(a, b) __asm__ volatile("" : "+x"(a), "+x"(b))
 #else
+#    define EOQ_ADD_NOW(sum)
 #    define EOQ_KEEP_ORDER(a, b)
 #endif

@@ -8,24 +8,32 @@
 
 #if defined(EOQ_AVX_VNNI)
 #    include "eoq-mul-mat-256.h"
+#    include "eoq-trellis-256.h"
 
 //
 // levels of a block, 32 at a time
 //
 
-// levels plus 128, as unsigned bytes: 16 in each table, repeated in both halves
+// levels plus 128, as unsigned bytes: of scalar types 16 in each table, repeated in both halves
 typedef struct {
-    __m256i level[4];
+    __m256i            level[4];
+    eoq_trellis_tables trellis;
 } eoq_tables;
 
-EOQ_INLINE eoq_tables eoq_load_tables(const int8_t * levels, int bits) {
-    uint8_t table[64];
+EOQ_INLINE eoq_tables eoq_load_tables(int code) {
+    const int  bits = EOQ_BITS(code);
+    eoq_tables t;
+    if (EOQ_IS_TRELLIS(code)) {
+        t.trellis = eoq_load_trellis_tables(bits, 128);
+        return t;
+    }
+    const int8_t * levels = eoq_scalar_levels(bits);
+    uint8_t        table[64];
     for (int i = 0; i < 64; ++i) {
         table[i] = (uint8_t) (levels[i & ((1 << bits) - 1)] + 128);
     }
-    eoq_tables t;
     for (int i = 0; i < 4; ++i) {
-        t.level[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) (table + 16 * i)));
+        t.level[i] = eoq_repeat_table(table + 16 * i);
     }
     return t;
 }
@@ -54,16 +62,51 @@ EOQ_INLINE __m256i eoq_levels(const uint8_t * qs, int g, int bits, int width, co
     return levels;
 }
 
+// levels plus 128 of a block, in order
+EOQ_INLINE void eoq_decode_block(const uint8_t * qs, int code, int width, const eoq_tables * t, __m256i * levels) {
+    if (EOQ_IS_TRELLIS(code)) {
+        eoq_decode_trellis(qs, EOQ_BITS(code), width, &t->trellis, levels);
+        return;
+    }
+    for (int g = 0; g < width / 32; ++g) {
+        levels[g] = eoq_levels(qs, g, code, width, t);
+    }
+}
+
 //
 // few columns: row by row
 //
+
+// products[c] += those of a block of a trellis type with a block y[c] of each of several columns
+EOQ_INLINE void eoq_dot_trellis_block(const uint8_t *            qs,
+                                      const uint8_t * const *    y,
+                                      int                        n_columns,
+                                      int                        bits,
+                                      int                        width,
+                                      const eoq_trellis_tables * t,
+                                      __m256i *                  products) {
+    const int     steps     = eoq_trellis_steps(bits, width);
+    const __m256i free_bits = eoq_load_free_bits(qs, bits, width);
+    eoq_plane_row before    = eoq_row_before_first(qs, bits, width);
+    for (int step = 0; step < steps; ++step) {
+        const eoq_plane_row row = eoq_load_row(qs, step, bits, width);
+        __m256i             levels[4];
+        const int           n = eoq_decode_row(row, before, step, bits, width, t, free_bits, levels);
+        for (int i = 0; i < n; ++i) {
+            for (int c = 0; c < n_columns; ++c) {
+                products[c] = EOQ_DPBUSD(products[c], levels[i], eoq_load_activations(y[c], i * steps + step));
+            }
+        }
+        before = row;
+    }
+}
 
 // integer products of a block of each of several rows with a block y[c] of each of several columns, in eight parts
 EOQ_INLINE void eoq_dot_blocks(const uint8_t * const * qs,
                                int                     n_rows,
                                const uint8_t * const * y,
                                int                     n_columns,
-                               int                     bits,
+                               int                     code,
                                int                     width,
                                const eoq_tables *      t,
                                __m256i (*dot)[EOQ_FEW_COLUMNS]) {
@@ -73,9 +116,15 @@ EOQ_INLINE void eoq_dot_blocks(const uint8_t * const * qs,
             dot[s][c] = _mm256_zextsi128_si256(start);
         }
     }
+    if (EOQ_IS_TRELLIS(code)) {
+        for (int s = 0; s < n_rows; ++s) {
+            eoq_dot_trellis_block(qs[s], y, n_columns, EOQ_BITS(code), width, &t->trellis, dot[s]);
+        }
+        return;
+    }
     for (int g = 0; g < width / 32; ++g) {
         for (int s = 0; s < n_rows; ++s) {
-            const __m256i levels = eoq_levels(qs[s], g, bits, width, t);
+            const __m256i levels = eoq_levels(qs[s], g, code, width, t);
             for (int c = 0; c < n_columns; ++c) {
                 dot[s][c] = EOQ_DPBUSD(dot[s][c], levels, eoq_load_activations(y[c], g));
             }
@@ -91,7 +140,7 @@ EOQ_INLINE void eoq_dot_blocks(const uint8_t * const * qs,
 
 // one block of 16 rows: element [i][h] holds levels 4 * i to 4 * i + 3 of rows 8 * h to 8 * h + 7, plus 128
 typedef struct {
-    __m256i levels[QK_EOQ / 4][2];
+    __m256i levels[QK_EOQ_MAX / 4][2];
     __m256  scales[2];
 } eoq_tile;
 
@@ -117,7 +166,7 @@ EOQ_INLINE void eoq_transpose(const __m256i * rows, __m256i * columns) {
 
 EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
                                 size_t                  offset,
-                                int                     bits,
+                                int                     code,
                                 int                     width,
                                 const eoq_tables *      tables,
                                 eoq_tile *              tile) {
@@ -127,12 +176,17 @@ EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
             scales[r] = eoq_scale(rows[8 * h + r] + offset);
         }
         tile->scales[h] = _mm256_loadu_ps(scales);
-        for (int g = 0; g < width / 32; ++g) {
-            __m256i levels[8], columns[8];
-            for (int r = 0; r < 8; ++r) {
-                levels[r] = eoq_levels(rows[8 * h + r] + offset + 2, g, bits, width, tables);
+        __m256i levels[QK_EOQ_MAX / 32][8];
+        for (int r = 0; r < 8; ++r) {
+            __m256i row[QK_EOQ_MAX / 32];
+            eoq_decode_block(rows[8 * h + r] + offset + 2, code, width, tables, row);
+            for (int g = 0; g < width / 32; ++g) {
+                levels[g][r] = row[g];
             }
-            eoq_transpose(levels, columns);
+        }
+        for (int g = 0; g < width / 32; ++g) {
+            __m256i columns[8];
+            eoq_transpose(levels[g], columns);
             for (int i = 0; i < 8; ++i) {
                 tile->levels[8 * g + i][h] = columns[i];
             }

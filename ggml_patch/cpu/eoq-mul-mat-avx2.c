@@ -2,13 +2,14 @@
 //
 // vpmaddubsw multiplies unsigned bytes with signed ones and adds two products in 16 bits, which a level plus 128 would
 // exceed. With few columns, magnitudes of one factor are multiplied with the other one that took on its signs: then the
-// sum of two is at most 2 * 127 * 127. For many columns, levels are decoded to 16 bits once.
+// sum of two is at most 2 * 127 * 127; levels of trellis types are unsigned once their lowest is subtracted. For many columns, levels are decoded to 16 bits once.
 
 #include "eoq-kernel.h"
 #include "eoq-mul-mat.h"
 
 #if defined(EOQ_AVX2) && !defined(EOQ_AVX_VNNI) && !defined(EOQ_AVX512_VNNI)
 #    include "eoq-mul-mat-256.h"
+#    include "eoq-trellis-256.h"
 
 //
 // levels of a block, 32 at a time
@@ -18,11 +19,12 @@
 // symmetry of the tables: the top bit of a code is the sign of its level (1: positive), the bits below it select the
 // magnitude, counted from the largest down in the negative half
 typedef struct {
-    __m256i low;   // levels, or magnitudes 0 to 15 of the positive half
-    __m256i high;  // magnitudes 16 to 31, 6 bits only
+    __m256i            low;   // levels, or magnitudes 0 to 15 of the positive half
+    __m256i            high;  // magnitudes 16 to 31, 6 bits only
     // the four levels of 2 bits as (level - lowest) / EOQ2_UNIT: small and unsigned
-    __m256i small;
-    int     lowest;
+    __m256i            small;
+    int                lowest;
+    eoq_trellis_tables trellis;
 } eoq_tables;
 
 enum { EOQ2_UNIT = 8 };
@@ -32,22 +34,32 @@ typedef struct {
     __m256i sign;  // -1 or 1
 } eoq_signed_magnitudes;
 
-EOQ_INLINE eoq_tables eoq_load_tables(const int8_t * levels, int bits) {
-    int8_t    table[32];
-    int8_t    small[16] = { 0 };
-    const int skipped   = bits == eoq_low_plane_bits(bits) ? 0 : 1 << (bits - 1);
+// what is added to levels of trellis types to make them unsigned; those of 5 bits take eight bits with their sign
+EOQ_INLINE int eoq_trellis_bias(int bits) {
+    return bits == 2 ? -EOQ2T_LOWEST : bits == 3 ? -EOQ3T_LOWEST : bits == 4 ? -EOQ4T_LOWEST : 0;
+}
+
+EOQ_INLINE eoq_tables eoq_load_tables(int code) {
+    const int  bits = EOQ_BITS(code);
+    eoq_tables t;
+    if (EOQ_IS_TRELLIS(code)) {
+        t.trellis = eoq_load_trellis_tables(bits, eoq_trellis_bias(bits));
+        return t;
+    }
+    const int8_t * levels = eoq_scalar_levels(bits);
+    int8_t         table[32];
+    int8_t         small[16] = { 0 };
+    const int      skipped   = bits == eoq_low_plane_bits(bits) ? 0 : 1 << (bits - 1);
     for (int i = 0; i < 32; ++i) {
         table[i] = levels[skipped + i % ((1 << bits) - skipped)];
     }
     for (int i = 0; i < 16 && bits == 2; ++i) {
         small[i] = (int8_t) ((levels[i % 4] - levels[0]) / EOQ2_UNIT);
     }
-    const eoq_tables t = {
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) table)),
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) (table + 16))),
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) small)),
-        levels[0],
-    };
+    t.low    = eoq_repeat_table(table);
+    t.high   = eoq_repeat_table(table + 16);
+    t.small  = eoq_repeat_table(small);
+    t.lowest = levels[0];
     return t;
 }
 
@@ -64,13 +76,14 @@ eoq_look_up_magnitudes(const uint8_t * qs, int g, int bits, int width, const eoq
     const uint8_t * planes    = qs + low_bits * width / 8 + 4 * g;
     const __m256i   low       = eoq_low_bits(qs, g, bits, width);
     const __m256i   mask      = _mm256_set1_epi8((char) ((1 << low_bits) - 1));
-    const __m256i   negative  = eoq_zero_bits(planes + (bits - low_bits - 1) * width / 8);  // 0xFF where it is
+    const __m256i   top       = eoq_spread_bits(planes + (bits - low_bits - 1) * width / 8);
+    const __m256i   negative  = _mm256_cmpeq_epi8(top, _mm256_setzero_si256());  // 0xFF where it is
     const __m256i   index     = _mm256_and_si256(_mm256_xor_si256(low, negative), mask);
     __m256i         magnitude = _mm256_shuffle_epi8(t->low, index);
     if (bits == 6) {
         // the fifth bit of the magnitude's number is the code's, complemented in the negative half
-        const __m256i lower = _mm256_xor_si256(eoq_zero_bits(planes), negative);
-        magnitude           = _mm256_blendv_epi8(_mm256_shuffle_epi8(t->high, index), magnitude, lower);
+        const __m256i upper = _mm256_cmpeq_epi8(eoq_spread_bits(planes), top);
+        magnitude           = _mm256_blendv_epi8(magnitude, _mm256_shuffle_epi8(t->high, index), upper);
     }
     const eoq_signed_magnitudes found = { magnitude, _mm256_or_si256(negative, _mm256_set1_epi8(1)) };
     return found;
@@ -84,19 +97,85 @@ EOQ_INLINE __m256i eoq_levels(const uint8_t * qs, int g, int bits, int width, co
     return _mm256_sign_epi8(found.magnitude, found.sign);
 }
 
+// levels of a block, in order
+EOQ_INLINE void eoq_decode_block(const uint8_t * qs, int code, int width, const eoq_tables * t, __m256i * levels) {
+    if (EOQ_IS_TRELLIS(code)) {
+        const int bias = eoq_trellis_bias(EOQ_BITS(code));
+        eoq_decode_trellis(qs, EOQ_BITS(code), width, &t->trellis, levels);
+        for (int g = 0; g < width / 32 && bias != 0; ++g) {
+            levels[g] = _mm256_sub_epi8(levels[g], _mm256_set1_epi8((char) bias));
+        }
+        return;
+    }
+    for (int g = 0; g < width / 32; ++g) {
+        levels[g] = eoq_levels(qs, g, code, width, t);
+    }
+}
+
 //
 // few columns: row by row
 //
+
+EOQ_INLINE __m256i eoq_add_pairs(__m256i sum, __m256i pairs) {
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    EOQ_ADD_NOW(sum);
+    return sum;
+}
+
+// products[c]: those of a block of a trellis type with a block y[c] of each of several columns, in eight parts
+EOQ_INLINE void eoq_dot_trellis_block(const uint8_t *            qs,
+                                      const uint8_t * const *    y,
+                                      int                        n_columns,
+                                      int                        bits,
+                                      int                        width,
+                                      const eoq_trellis_tables * t,
+                                      __m256i *                  products) {
+    const int     steps     = eoq_trellis_steps(bits, width);
+    const int     bias      = eoq_trellis_bias(bits);
+    // sums of pairs of products that 16 bits can add: 8 * 30 * 127, 4 * 59 * 127, 2 * 118 * 127
+    const int     together  = bits == 2 ? 4 : bits == 3 ? 2 : 1;
+    const __m256i free_bits = eoq_load_free_bits(qs, bits, width);
+    eoq_plane_row before    = eoq_row_before_first(qs, bits, width);
+    for (int c = 0; c < n_columns; ++c) {
+        products[c] = _mm256_zextsi128_si256(_mm_cvtsi32_si128(eoq_activation_sum_times(y[c], -bias)));
+    }
+    for (int step = 0; step < steps; ++step) {
+        const eoq_plane_row row = eoq_load_row(qs, step, bits, width);
+        __m256i             levels[4];
+        __m256i             pairs[EOQ_FEW_COLUMNS];
+        const int           n = eoq_decode_row(row, before, step, bits, width, t, free_bits, levels);
+        for (int i = 0; i < n; ++i) {
+            for (int c = 0; c < n_columns; ++c) {
+                const __m256i q   = eoq_load_activations(y[c], i * steps + step);
+                const __m256i two = bits == 5 ?
+                                        _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(levels[i], q)) :
+                                        _mm256_maddubs_epi16(levels[i], q);
+                pairs[c]          = i % together == 0 ? two : _mm256_add_epi16(pairs[c], two);
+                if ((i + 1) % together == 0 || i + 1 == n) {
+                    products[c] = eoq_add_pairs(products[c], pairs[c]);
+                }
+            }
+        }
+        before = row;
+    }
+}
 
 // integer products of a block of each of several rows with a block y[c] of each of several columns, in eight parts
 EOQ_INLINE void eoq_dot_blocks(const uint8_t * const * qs,
                                int                     n_rows,
                                const uint8_t * const * y,
                                int                     n_columns,
-                               int                     bits,
+                               int                     code,
                                int                     width,
                                const eoq_tables *      t,
                                __m256i (*dot)[EOQ_FEW_COLUMNS]) {
+    const int bits = EOQ_BITS(code);
+    if (EOQ_IS_TRELLIS(code)) {
+        for (int s = 0; s < n_rows; ++s) {
+            eoq_dot_trellis_block(qs[s], y, n_columns, bits, width, &t->trellis, dot[s]);
+        }
+        return;
+    }
     for (int s = 0; s < n_rows; ++s) {
         for (int c = 0; c < n_columns; ++c) {
             dot[s][c] = _mm256_setzero_si256();
@@ -117,14 +196,14 @@ EOQ_INLINE void eoq_dot_blocks(const uint8_t * const * qs,
                 for (int c = 0; c < n_columns; ++c) {
                     const __m256i q     = eoq_load_activations(y[c], g);
                     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(levels, q));
-                    dot[s][c]           = _mm256_add_epi32(dot[s][c], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+                    dot[s][c]           = eoq_add_pairs(dot[s][c], pairs);
                 }
             } else {
                 const eoq_signed_magnitudes found = eoq_look_up_magnitudes(qs[s], g, bits, width, t);
                 for (int c = 0; c < n_columns; ++c) {
                     const __m256i q     = _mm256_sign_epi8(eoq_load_activations(y[c], g), found.sign);
                     const __m256i pairs = _mm256_maddubs_epi16(found.magnitude, q);
-                    dot[s][c]           = _mm256_add_epi32(dot[s][c], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+                    dot[s][c]           = eoq_add_pairs(dot[s][c], pairs);
                 }
             }
         }
@@ -146,7 +225,7 @@ EOQ_INLINE void eoq_dot_blocks(const uint8_t * const * qs,
 
 // one block of 16 rows: element [i][h] holds levels 2 * i and 2 * i + 1 of rows 8 * h to 8 * h + 7
 typedef struct {
-    __m256i levels[QK_EOQ / 2][2];
+    __m256i levels[QK_EOQ_MAX / 2][2];
     __m256  scales[2];
 } eoq_tile;
 
@@ -171,7 +250,7 @@ EOQ_INLINE void eoq_transpose(const __m128i * rows, __m128i * columns) {
 
 EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
                                 size_t                  offset,
-                                int                     bits,
+                                int                     code,
                                 int                     width,
                                 const eoq_tables *      tables,
                                 eoq_tile *              tile) {
@@ -181,19 +260,20 @@ EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
             scales[r] = eoq_scale(rows[8 * h + r] + offset);
         }
         tile->scales[h] = _mm256_loadu_ps(scales);
-        for (int g = 0; g < width / 32; ++g) {
-            __m128i pairs[2][8];
-            for (int r = 0; r < 8; ++r) {
-                const __m256i levels = eoq_levels(rows[8 * h + r] + offset + 2, g, bits, width, tables);
-                pairs[0][r]          = _mm256_castsi256_si128(levels);
-                pairs[1][r]          = _mm256_extracti128_si256(levels, 1);
+        __m128i pairs[QK_EOQ_MAX / 16][8];
+        for (int r = 0; r < 8; ++r) {
+            __m256i levels[QK_EOQ_MAX / 32];
+            eoq_decode_block(rows[8 * h + r] + offset + 2, code, width, tables, levels);
+            for (int g = 0; g < width / 32; ++g) {
+                pairs[2 * g][r]     = _mm256_castsi256_si128(levels[g]);
+                pairs[2 * g + 1][r] = _mm256_extracti128_si256(levels[g], 1);
             }
-            for (int part = 0; part < 2; ++part) {
-                __m128i columns[8];
-                eoq_transpose(pairs[part], columns);
-                for (int i = 0; i < 8; ++i) {
-                    tile->levels[16 * g + 8 * part + i][h] = _mm256_cvtepi8_epi16(columns[i]);
-                }
+        }
+        for (int i = 0; i < width / 16; ++i) {
+            __m128i columns[8];
+            eoq_transpose(pairs[i], columns);
+            for (int j = 0; j < 8; ++j) {
+                tile->levels[8 * i + j][h] = _mm256_cvtepi8_epi16(columns[j]);
             }
         }
     }
@@ -206,20 +286,22 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
                              eoq_row_sums *          sums,
                              int                     n_columns,
                              int                     width) {
-    int16_t q[EOQ_TILE_COLUMNS][QK_EOQ];
+    int16_t q[EOQ_TILE_COLUMNS * QK_EOQ_MAX];
     __m256i dot[EOQ_TILE_COLUMNS][2];
     for (int c = 0; c < n_columns; ++c) {
         const uint8_t * qs = columns[c] + offset + EOQ_ACTIVATION_HEADER;
         for (int i = 0; i < width; i += 16) {
             const __m128i bytes = _mm_loadu_si128((const __m128i *) (qs + i));
-            _mm256_storeu_si256((__m256i *) (q[c] + i), _mm256_cvtepi8_epi16(bytes));
+            _mm256_storeu_si256((__m256i *) (q + c * width + i), _mm256_cvtepi8_epi16(bytes));
         }
+    }
+    for (int c = 0; c < n_columns; ++c) {
         dot[c][0] = dot[c][1] = _mm256_setzero_si256();
     }
     for (int i = 0; i < width / 2; ++i) {
         for (int c = 0; c < n_columns; ++c) {
             int32_t pair;
-            memcpy(&pair, q[c] + 2 * i, sizeof(pair));
+            memcpy(&pair, q + c * width + 2 * i, sizeof(pair));
             const __m256i y = _mm256_set1_epi32(pair);
             dot[c][0]       = _mm256_add_epi32(dot[c][0], _mm256_madd_epi16(tile->levels[i][0], y));
             dot[c][1]       = _mm256_add_epi32(dot[c][1], _mm256_madd_epi16(tile->levels[i][1], y));

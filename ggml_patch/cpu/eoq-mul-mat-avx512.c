@@ -7,27 +7,47 @@
 #include "eoq-mul-mat.h"
 
 #if defined(EOQ_AVX512_VNNI)
+#    include "eoq-trellis-avx512.h"
 
 //
 // levels of a block
 //
 
-// levels plus 128 of all codes, as unsigned bytes; the tables that are used depend on the bits
+// levels plus 128 of a scalar type, as unsigned bytes; the tables that are used depend on the bits
 typedef struct {
-    __m512i level[4];  // 16 levels each, repeated in every 128 bits
+    __m512i level[4];  // by the bits of the first plane, for each value of the bits above; repeated in every 128 bits
     __m512i all;       // up to 64 levels
+} eoq_scalar_tables;
+
+typedef struct {
+    eoq_scalar_tables  scalar;
+    eoq_trellis_tables trellis;
 } eoq_tables;
 
-EOQ_INLINE eoq_tables eoq_load_tables(const int8_t * levels, int bits) {
-    uint8_t table[64];
+EOQ_INLINE eoq_scalar_tables eoq_load_scalar_tables(int bits) {
+    const int8_t * levels   = eoq_scalar_levels(bits);
+    const int      low_bits = eoq_low_plane_bits(bits);
+    uint8_t        table[64], low_table[64];
     for (int i = 0; i < 64; ++i) {
-        table[i] = (uint8_t) (levels[i & ((1 << bits) - 1)] + 128);
+        const int code = (i / 16) << low_bits | (i & ((1 << low_bits) - 1));
+        table[i]       = (uint8_t) (levels[i & ((1 << bits) - 1)] + 128);
+        low_table[i]   = (uint8_t) (levels[code & ((1 << bits) - 1)] + 128);
     }
-    eoq_tables t;
+    eoq_scalar_tables t;
     for (int i = 0; i < 4; ++i) {
-        t.level[i] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *) (table + 16 * i)));
+        t.level[i] = eoq_repeat_table(low_table + 16 * i);
     }
     t.all = _mm512_loadu_si512(table);
+    return t;
+}
+
+EOQ_INLINE eoq_tables eoq_load_tables(int code) {
+    eoq_tables t;
+    if (EOQ_IS_TRELLIS(code)) {
+        t.trellis = eoq_load_trellis_tables(EOQ_BITS(code));
+    } else {
+        t.scalar = eoq_load_scalar_tables(EOQ_BITS(code));
+    }
     return t;
 }
 
@@ -61,36 +81,40 @@ EOQ_INLINE __m512i eoq_low_plane(const uint8_t * qs, int half, int bits, int wid
 }
 
 // levels plus 128 of codes 64 * half to 64 * half + 63
-EOQ_INLINE __m512i eoq_levels(const uint8_t * qs, int half, int bits, int width, const eoq_tables * t) {
-    const __m512i   low    = eoq_low_plane(qs, half, bits, width);
-    const uint8_t * planes = qs + eoq_low_plane_bits(bits) * width / 8;
-    if (bits < 4) {
-        const __m512i index = _mm512_and_si512(low, _mm512_set1_epi8(3));
-        if (bits == 2) {
-            return _mm512_shuffle_epi8(t->level[0], index);
-        }
-        return _mm512_shuffle_epi8(t->level[0],
-                                   _mm512_mask_add_epi8(index, eoq_plane(planes, half), index, _mm512_set1_epi8(4)));
+EOQ_INLINE __m512i eoq_levels(const uint8_t * qs, int half, int bits, int width, const eoq_scalar_tables * t) {
+    const int       low_bits = eoq_low_plane_bits(bits);
+    const __m512i   low      = eoq_low_plane(qs, half, bits, width);
+    const uint8_t * planes   = qs + low_bits * width / 8;
+    if (bits == low_bits) {
+        return eoq_look_up(t->level[0], low);
     }
-    const __m512i index = _mm512_and_si512(low, _mm512_set1_epi8(15));
-    if (bits == 4) {
-        return _mm512_shuffle_epi8(t->level[0], index);
-    }
-    const __mmask64 bit4 = eoq_plane(planes, half);
-    if (bits == 5) {
-        return _mm512_mask_shuffle_epi8(_mm512_shuffle_epi8(t->level[0], index), bit4, t->level[1], index);
+    const __mmask64 bit = eoq_plane(planes, half);
+    if (bits == low_bits + 1) {
+        return eoq_mask_look_up(eoq_look_up(t->level[0], low), bit, t->level[1], low);
     }
     const __mmask64 bit5 = eoq_plane(planes + width / 8, half);
 #    if defined(__AVX512VBMI__)
-    __m512i code = _mm512_mask_add_epi8(index, bit4, index, _mm512_set1_epi8(16));
-    code         = _mm512_mask_add_epi8(code, bit5, code, _mm512_set1_epi8(32));
+    const __m512i index = _mm512_and_si512(low, _mm512_set1_epi8(15));
+    __m512i       code  = _mm512_mask_add_epi8(index, bit, index, _mm512_set1_epi8(16));
+    code                = _mm512_mask_add_epi8(code, bit5, code, _mm512_set1_epi8(32));
     return _mm512_permutexvar_epi8(code, t->all);
 #    else
-    __m512i levels = _mm512_shuffle_epi8(t->level[0], index);
-    levels         = _mm512_mask_shuffle_epi8(levels, bit4, t->level[1], index);
-    levels         = _mm512_mask_shuffle_epi8(levels, bit5, t->level[2], index);
-    return _mm512_mask_shuffle_epi8(levels, _kand_mask64(bit4, bit5), t->level[3], index);
+    __m512i levels = eoq_look_up(t->level[0], low);
+    levels         = eoq_mask_look_up(levels, bit, t->level[1], low);
+    levels         = eoq_mask_look_up(levels, bit5, t->level[2], low);
+    return eoq_mask_look_up(levels, _kand_mask64(bit, bit5), t->level[3], low);
 #    endif
+}
+
+// levels plus 128 of a block, in order
+EOQ_INLINE void eoq_decode_block(const uint8_t * qs, int code, int width, const eoq_tables * t, __m512i * levels) {
+    if (EOQ_IS_TRELLIS(code)) {
+        eoq_decode_trellis(qs, EOQ_BITS(code), width, &t->trellis, levels);
+        return;
+    }
+    for (int i = 0; i < width / 64; ++i) {
+        levels[i] = eoq_levels(qs, i, EOQ_BITS(code), width, &t->scalar);
+    }
 }
 
 //
@@ -107,10 +131,10 @@ EOQ_INLINE void eoq_dot_rows(int64_t                 k,
                              const uint8_t * const * columns,
                              float (*products)[EOQ_FEW_COLUMNS],
                              int                n_columns,
-                             int                bits,
+                             int                code,
                              int                width,
                              const eoq_tables * tables) {
-    const size_t block_bytes      = 2 + bits * width / 8;
+    const size_t block_bytes      = 2 + EOQ_BITS(code) * width / 8;
     const size_t activation_bytes = EOQ_ACTIVATION_HEADER + width;
     __m512       sums[EOQ_STREAMS][EOQ_FEW_COLUMNS];
     for (int s = 0; s < n_rows; ++s) {
@@ -120,26 +144,24 @@ EOQ_INLINE void eoq_dot_rows(int64_t                 k,
     }
     for (int64_t ib = 0; ib < k / width; ++ib) {
         float   scales[EOQ_STREAMS];
-        __m512i levels[EOQ_STREAMS][2];
+        __m512i levels[EOQ_STREAMS][QK_EOQ_MAX / 64];
         for (int s = 0; s < n_rows; ++s) {
             const uint8_t * block = row + s * stride + ib * block_bytes;
             eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
             scales[s] = eoq_scale(block);
-            for (int half = 0; half < width / 64; ++half) {
-                levels[s][half] = eoq_levels(block + 2, half, bits, width, tables);
-            }
+            eoq_decode_block(block + 2, code, width, tables, levels[s]);
         }
         for (int c = 0; c < n_columns; ++c) {
             const uint8_t * y     = columns[c] + ib * activation_bytes;
             const __m512i   start = _mm512_zextsi128_si512(_mm_cvtsi32_si128(eoq_activation_sum_times(y, -128)));
-            __m512i         q[2];
-            for (int half = 0; half < width / 64; ++half) {
-                q[half] = _mm512_loadu_si512(y + EOQ_ACTIVATION_HEADER + 64 * half);
+            __m512i         q[QK_EOQ_MAX / 64];
+            for (int i = 0; i < width / 64; ++i) {
+                q[i] = _mm512_loadu_si512(y + EOQ_ACTIVATION_HEADER + 64 * i);
             }
             for (int s = 0; s < n_rows; ++s) {
                 __m512i dot = start;
-                for (int half = 0; half < width / 64; ++half) {
-                    dot = _mm512_dpbusd_epi32(dot, levels[s][half], q[half]);
+                for (int i = 0; i < width / 64; ++i) {
+                    dot = _mm512_dpbusd_epi32(dot, levels[s][i], q[i]);
                 }
                 const __m512 d = _mm512_set1_ps(scales[s] * eoq_activation_scale(y));
                 sums[s][c]     = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(dot), sums[s][c]);
@@ -164,7 +186,7 @@ enum {
 
 // one block of 16 rows: element [i][r] holds levels 4 * i to 4 * i + 3 of row r, plus 128
 typedef struct {
-    __m512i levels[QK_EOQ / 4];
+    __m512i levels[QK_EOQ_MAX / 4];
     __m512  scales;
 } eoq_tile;
 
@@ -196,22 +218,31 @@ EOQ_INLINE void eoq_transpose(const __m512i * rows, __m512i * columns) {
     }
 }
 
+// compilers that copy sums around run out of registers, which costs a quarter of the speed
+#    if defined(__GNUC__)
+#        define EOQ_KEEP_IN_PLACE(x) __asm__ volatile("" : "+v"(x))
+#    else
+#        define EOQ_KEEP_IN_PLACE(x)
+#    endif
+
 EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
                                 size_t                  offset,
-                                int                     bits,
+                                int                     code,
                                 int                     width,
                                 const eoq_tables *      tables,
                                 eoq_tile *              tile) {
-    float scales[EOQ_TILE_ROWS];
-    for (int half = 0; half < width / 64; ++half) {
-        __m512i levels[EOQ_TILE_ROWS];
-        for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
-            levels[r] = eoq_levels(rows[r] + offset + 2, half, bits, width, tables);
-        }
-        eoq_transpose(levels, tile->levels + 16 * half);
-    }
+    float   scales[EOQ_TILE_ROWS];
+    __m512i levels[QK_EOQ_MAX / 64][EOQ_TILE_ROWS];
     for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
+        __m512i row[QK_EOQ_MAX / 64];
+        eoq_decode_block(rows[r] + offset + 2, code, width, tables, row);
+        for (int i = 0; i < width / 64; ++i) {
+            levels[i][r] = row[i];
+        }
         scales[r] = eoq_scale(rows[r] + offset);
+    }
+    for (int i = 0; i < width / 64; ++i) {
+        eoq_transpose(levels[i], tile->levels + 16 * i);
     }
     tile->scales = _mm512_loadu_ps(scales);
 }
@@ -234,6 +265,7 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
             int32_t q;
             memcpy(&q, y[c] + EOQ_ACTIVATION_HEADER + 4 * i, sizeof(q));
             dot[c] = _mm512_dpbusd_epi32(dot[c], tile->levels[i], _mm512_set1_epi32(q));
+            EOQ_KEEP_IN_PLACE(dot[c]);
         }
     }
     for (int c = 0; c < n_columns; ++c) {

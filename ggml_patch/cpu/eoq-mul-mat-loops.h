@@ -6,14 +6,14 @@
 //   EOQ_FEW_COLUMNS   columns that it takes at most, 4
 //   EOQ_TILE_COLUMNS  columns that eoq_add_tile takes at most, 4 or 8
 //   EOQ_MANY_COLUMNS  columns whose sums are held at a time
-//   eoq_tables        levels in registers, by eoq_load_tables
+//   eoq_tables        tables of levels in registers, by eoq_load_tables
 //   eoq_row_sums      a float sum for each of EOQ_TILE_ROWS rows: an array or struct of vectors, all zero where its bytes are
 //   eoq_tile          a block of EOQ_TILE_ROWS rows, decoded by eoq_decode_tile
 //   eoq_dot_rows      EOQ_STREAMS rows or one by few columns, in units of EOQ_LEVEL_UNIT
 //   eoq_add_tile      sums of a tile's rows += the tile by a block of each column, in the same units
 //   eoq_store_sums    sums of a tile's rows to floats
 //
-// Everything is inlined with literal bits, width and numbers of columns.
+// Everything is inlined with literal code (of the table of types), width and numbers of columns.
 
 #include "eoq-kernel.h"
 #include "eoq-mul-mat.h"
@@ -27,15 +27,18 @@ EOQ_INLINE void eoq_few_columns(int64_t                 k,
                                 const uint8_t * const * columns,
                                 float * const *         out,
                                 int                     n_columns,
-                                int                     bits,
-                                int                     width,
-                                const int8_t *          levels) {
-    const eoq_tables tables = eoq_load_tables(levels, bits);
-    const int64_t    half   = n_rows / EOQ_STREAMS;
+                                int                     code,
+                                int                     width) {
+    const eoq_tables tables = eoq_load_tables(code);
+    int64_t          half   = n_rows / EOQ_STREAMS;
     float            products[EOQ_STREAMS][EOQ_FEW_COLUMNS];
+    // exactly some pages apart, both want the same sets of the first cache at a time: up to a quarter slower
+    if (EOQ_STREAMS > 1 && half > 32 && half * row_bytes % 4096 == 0) {
+        half -= 2;
+    }
     for (int64_t r = 0; r < half; ++r) {
         const uint8_t * row = weights + r * row_bytes;
-        eoq_dot_rows(k, row, half * row_bytes, EOQ_STREAMS, columns, products, n_columns, bits, width, &tables);
+        eoq_dot_rows(k, row, half * row_bytes, EOQ_STREAMS, columns, products, n_columns, code, width, &tables);
         for (int s = 0; s < EOQ_STREAMS; ++s) {
             for (int c = 0; c < n_columns; ++c) {
                 out[c][r + s * half] = products[s][c] * EOQ_LEVEL_UNIT;
@@ -43,7 +46,7 @@ EOQ_INLINE void eoq_few_columns(int64_t                 k,
         }
     }
     for (int64_t r = EOQ_STREAMS * half; r < n_rows; ++r) {
-        eoq_dot_rows(k, weights + r * row_bytes, 0, 1, columns, products, n_columns, bits, width, &tables);
+        eoq_dot_rows(k, weights + r * row_bytes, 0, 1, columns, products, n_columns, code, width, &tables);
         for (int c = 0; c < n_columns; ++c) {
             out[c][r] = products[0][c] * EOQ_LEVEL_UNIT;
         }
@@ -58,12 +61,11 @@ EOQ_INLINE void eoq_many_columns(int64_t                 k,
                                  const uint8_t * const * columns,
                                  float * const *         out,
                                  int                     n_columns,
-                                 int                     bits,
-                                 int                     width,
-                                 const int8_t *          levels) {
-    const size_t     block_bytes      = 2 + bits * width / 8;
+                                 int                     code,
+                                 int                     width) {
+    const size_t     block_bytes      = 2 + EOQ_BITS(code) * width / 8;
     const size_t     activation_bytes = EOQ_ACTIVATION_HEADER + width;
-    const eoq_tables tables           = eoq_load_tables(levels, bits);
+    const eoq_tables tables           = eoq_load_tables(code);
     for (int64_t row = 0; row < n_rows; row += EOQ_TILE_ROWS) {
         const int       in_tile = n_rows - row < EOQ_TILE_ROWS ? (int) (n_rows - row) : EOQ_TILE_ROWS;
         const uint8_t * rows[EOQ_TILE_ROWS];
@@ -76,7 +78,7 @@ EOQ_INLINE void eoq_many_columns(int64_t                 k,
         for (int64_t ib = 0; ib < k / width; ++ib) {
             const size_t at = ib * activation_bytes;
             int          c  = 0;
-            eoq_decode_tile(rows, ib * block_bytes, bits, width, &tables, &tile);
+            eoq_decode_tile(rows, ib * block_bytes, code, width, &tables, &tile);
             for (int r = 0; r < EOQ_TILE_ROWS; ++r) {
                 eoq_prefetch(rows[r] + ib * block_bytes, block_bytes, EOQ_TILE_AHEAD);
             }
@@ -114,9 +116,8 @@ EOQ_INLINE void eoq_mul_mat(int64_t              k,
                             const void * const * columns,
                             float * const *      out,
                             int64_t              n_columns,
-                            int                  bits,
-                            int                  width,
-                            const int8_t *       levels) {
+                            int                  code,
+                            int                  width) {
     assert(k % width == 0);
     const uint8_t *         w = (const uint8_t *) weights;
     const uint8_t * const * y = (const uint8_t * const *) columns;
@@ -125,24 +126,24 @@ EOQ_INLINE void eoq_mul_mat(int64_t              k,
         int           n    = 1;
         if (left >= EOQ_MANY_FROM) {
             n = left < EOQ_MANY_COLUMNS ? (int) left : EOQ_MANY_COLUMNS;
-            eoq_many_columns(k, w, row_bytes, n_rows, y + c, out + c, n, bits, width, levels);
+            eoq_many_columns(k, w, row_bytes, n_rows, y + c, out + c, n, code, width);
         } else if (left >= EOQ_FEW_COLUMNS) {
             n = EOQ_FEW_COLUMNS;
-            eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, EOQ_FEW_COLUMNS, bits, width, levels);
+            eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, EOQ_FEW_COLUMNS, code, width);
         } else if (left >= 2) {
             n = 2;
-            eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, 2, bits, width, levels);
+            eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, 2, code, width);
         } else {
-            eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, 1, bits, width, levels);
+            eoq_few_columns(k, w, row_bytes, n_rows, y + c, out + c, 1, code, width);
         }
         c += n;
     }
 }
 
-#define EOQ_DEFINE(T, t, bits, width, A, a)                                                                   \
-    void ggml_eoq_mul_mat_##t(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,              \
-                              const void * const * columns, float * const * out, int64_t n_columns) {         \
-        eoq_mul_mat(k, weights, row_bytes, n_rows, columns, out, n_columns, bits, width, eoq##bits##_levels); \
+#define EOQ_DEFINE(T, t, code, width, A, a)                                                           \
+    void ggml_eoq_mul_mat_##t(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,      \
+                              const void * const * columns, float * const * out, int64_t n_columns) { \
+        eoq_mul_mat(k, weights, row_bytes, n_rows, columns, out, n_columns, code, width);             \
     }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 #undef EOQ_DEFINE

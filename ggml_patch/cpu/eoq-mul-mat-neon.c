@@ -5,8 +5,9 @@
 #include "eoq-mul-mat.h"
 
 #if defined(EOQ_NEON)
+#    include "eoq-trellis-neon.h"
 
-enum { EOQ_GROUPS = QK_EOQ / 16 };  // of 16 codes, in the wider blocks
+enum { EOQ_GROUPS = QK_EOQ_MAX / 16 };  // of 16 codes, in the widest blocks
 
 // unrolled loops over a tile load too much of it at a time, and spill it
 #    define EOQ_NO_UNROLL _Pragma("GCC unroll 1")
@@ -17,17 +18,27 @@ enum { EOQ_GROUPS = QK_EOQ / 16 };  // of 16 codes, in the wider blocks
 
 // levels of all codes; which table is used depends on the bits
 typedef struct {
-    int8x16_t   of_16;  // fewer than 16 are repeated
-    int8x16x2_t of_32;
-    int8x16x4_t of_64;
+    int8x16_t          of_16;  // fewer than 16 are repeated
+    int8x16x2_t        of_32;
+    int8x16x4_t        of_64;
+    eoq_trellis_tables trellis;
 } eoq_tables;
 
-EOQ_INLINE eoq_tables eoq_load_tables(const int8_t * levels, int bits) {
-    int8_t table[64];
+EOQ_INLINE eoq_tables eoq_load_tables(int code) {
+    const int  bits = EOQ_BITS(code);
+    eoq_tables t;
+    if (EOQ_IS_TRELLIS(code)) {
+        t.trellis = eoq_load_trellis_tables(bits);
+        return t;
+    }
+    const int8_t * levels = eoq_scalar_levels(bits);
+    int8_t         table[64];
     for (int i = 0; i < 64; ++i) {
         table[i] = levels[i & ((1 << bits) - 1)];
     }
-    const eoq_tables t = { vld1q_s8(table), vld1q_s8_x2(table), vld1q_s8_x4(table) };
+    t.of_16 = vld1q_s8(table);
+    t.of_32 = vld1q_s8_x2(table);
+    t.of_64 = vld1q_s8_x4(table);
     return t;
 }
 
@@ -56,8 +67,8 @@ EOQ_INLINE uint8x16_t eoq_plane_bits(uint8x16_t plane, int g) {
     return vtstq_u8(vqtbl1q_u8(plane, spread), select);
 }
 
-// all levels of a block, 16 in a vector
-EOQ_INLINE void eoq_decode(const uint8_t * qs, int bits, int width, const eoq_tables * t, int8x16_t * levels) {
+// all levels of a block of a scalar type, 16 in a vector
+EOQ_INLINE void eoq_decode_scalar(const uint8_t * qs, int bits, int width, const eoq_tables * t, int8x16_t * levels) {
     const int        low_bits  = eoq_low_plane_bits(bits);
     const int        low_bytes = low_bits * width / 8;
     const int        n         = low_bytes / 16;  // vectors in the first plane
@@ -85,6 +96,15 @@ EOQ_INLINE void eoq_decode(const uint8_t * qs, int bits, int width, const eoq_ta
         } else {
             levels[g] = vqtbl1q_s8(t->of_16, code);
         }
+    }
+}
+
+// all levels of a block, 16 in a vector
+EOQ_INLINE void eoq_decode_block(const uint8_t * qs, int code, int width, const eoq_tables * t, int8x16_t * levels) {
+    if (EOQ_IS_TRELLIS(code)) {
+        eoq_decode_trellis(qs, EOQ_BITS(code), width, &t->trellis, levels);
+    } else {
+        eoq_decode_scalar(qs, code, width, t, levels);
     }
 }
 
@@ -116,11 +136,11 @@ EOQ_INLINE void eoq_dot_rows(int64_t                 k,
                              const uint8_t * const * columns,
                              float (*products)[EOQ_FEW_COLUMNS],
                              int                n_columns,
-                             int                bits,
+                             int                code,
                              int                width,
                              const eoq_tables * tables) {
     (void) stride, (void) n_rows;
-    const size_t block_bytes      = 2 + bits * width / 8;
+    const size_t block_bytes      = 2 + EOQ_BITS(code) * width / 8;
     const size_t activation_bytes = EOQ_ACTIVATION_HEADER + width;
     float32x4_t  sums[EOQ_FEW_COLUMNS];
     for (int c = 0; c < n_columns; ++c) {
@@ -131,7 +151,7 @@ EOQ_INLINE void eoq_dot_rows(int64_t                 k,
         const float     scale = eoq_scale(block);
         eoq_prefetch(block, block_bytes, EOQ_ROW_AHEAD);
         int8x16_t levels[EOQ_GROUPS];
-        eoq_decode(block + 2, bits, width, tables, levels);
+        eoq_decode_block(block + 2, code, width, tables, levels);
         for (int c = 0; c < n_columns; ++c) {
             const uint8_t * y   = columns[c] + ib * activation_bytes;
             int32x4_t       dot = vdupq_n_s32(0);
@@ -311,7 +331,7 @@ EOQ_INLINE void eoq_dot_tile(const eoq_tile *        tile,
 
 EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
                                 size_t                  offset,
-                                int                     bits,
+                                int                     code,
                                 int                     width,
                                 const eoq_tables *      tables,
                                 eoq_tile *              tile) {
@@ -321,7 +341,7 @@ EOQ_INLINE void eoq_decode_tile(const uint8_t * const * rows,
         for (int r = 0; r < EOQ_ROWS_TOGETHER; ++r) {
             const uint8_t * block = rows[row + r] + offset;
             scales[row + r]       = eoq_scale(block);
-            eoq_decode(block + 2, bits, width, tables, levels[r]);
+            eoq_decode_block(block + 2, code, width, tables, levels[r]);
         }
         for (int g = 0; g < width / 16; ++g) {
             eoq_store_levels(levels, g, row, tile);

@@ -36,7 +36,7 @@ static inline int32_t eoq_horizontal_max(__m256i x) {
 }
 
 static inline void eoq_quantize_activations(const float * x, int width, float * d, int32_t * s, int8_t * qs) {
-    __m256    v[QK_EOQ / 8];
+    __m256    v[QK_EOQ_MAX / 8];
     const int n = width / 8;
     for (int i = 0; i < n; ++i) {
         v[i] = eoq_transform_8(_mm256_xor_ps(_mm256_loadu_ps(x + 8 * i), eoq_signs_8(i)));

@@ -63,14 +63,14 @@ EOQ_INLINE int16x8_t eoq_round_8(const float32x4_t * v, float inverse, int32x4_t
 }
 
 EOQ_INLINE void eoq_quantize_activations(const float * x, int width, float * d, int32_t * s, int8_t * qs) {
-    float32x4_t v[QK_EOQ / 4];
+    float32x4_t v[QK_EOQ_MAX / 4];
     const int   n = width / 4;
     EOQ_UNROLL
     for (int i = 0; i < width / 64; ++i) {
         eoq_transform_64(x + 64 * i, eoq_sign_words + 2 * i, v + EOQ_VECTORS_OF_64 * i);
     }
-    if (width == 128) {
-        eoq_butterflies(v, EOQ_VECTORS_OF_64, EOQ_VECTORS_OF_64);
+    for (int stride = EOQ_VECTORS_OF_64; stride < n; stride *= 2) {
+        eoq_butterflies(v, stride, n / 2);
     }
     // magnitudes compared as integers: infinity and NaN rank above every number
     int32x4_t magnitude = vdupq_n_s32(0);

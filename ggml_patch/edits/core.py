@@ -1,8 +1,7 @@
 """ggml itself: enums, type traits, quantising, validation, reading GGUF."""
 
-from eoq_formats.types import Q8_EOQ, Q8_EOQ_64
 from ggml_patch.edit import Edit
-from ggml_patch.edits.weight_types import TYPE_COUNT, each
+from ggml_patch.edits.weight_types import TYPE_COUNT, each, each_activation
 from ggml_patch.sources import sources_in
 
 
@@ -17,17 +16,16 @@ _HEADER = [
         anchor=r"^ +GGML_TYPE_COUNT +=",
         where="replace",
         lines=f"""
-        // EOQ: rotated blocks of Lloyd-Max codes; the ids are far from those of others on purpose
-{each("        GGML_TYPE_{T:<7} = {id},")}
-        GGML_TYPE_Q8_EOQ    = {Q8_EOQ.id}, // activations only
-        GGML_TYPE_Q8_EOQ_64 = {Q8_EOQ_64.id}, // activations only
+        // EOQ: rotated blocks of Lloyd-Max or trellis codes; the ids are far from those of others on purpose
+{each("        GGML_TYPE_{T:<9} = {id},")}
+{each_activation("        GGML_TYPE_{T:<10} = {id}, // activations only")}
         GGML_TYPE_COUNT   = {TYPE_COUNT},
 """,
     ),
     Edit(
         path="ggml/include/ggml.h",
         anchor=r"^ +GGML_FTYPE_MOSTLY_Q1_0 +=",
-        lines=each("        GGML_FTYPE_MOSTLY_{T:<7} = {id}, // except 1d tensors"),
+        lines=each("        GGML_FTYPE_MOSTLY_{T:<9} = {id}, // except 1d tensors"),
     ),
 ]
 
@@ -41,7 +39,7 @@ _GGML_C = [
         path="ggml/src/ggml.c",
         anchor=r"^static const struct ggml_type_traits type_traits\[GGML_TYPE_COUNT\] = \{",
         lines=r"""
-#define GGML_EOQ_TRAITS(T, t, bits, width, A, a)                                    \
+#define GGML_EOQ_TRAITS(T, t, code, width, A, a)                                    \
     [GGML_TYPE_##T] = {                                                             \
         .type_name                = #t,                                             \
         .blck_size                = width,                                          \
@@ -67,7 +65,7 @@ _GGML_C = [
         path="ggml/src/ggml.c",
         anchor=r"^ +case GGML_FTYPE_MOSTLY_Q1_0: .*break;",
         lines=r"""
-#define GGML_EOQ_CASE(T, t, bits, width, A, a) case GGML_FTYPE_MOSTLY_##T: wtype = GGML_TYPE_##T; break;
+#define GGML_EOQ_CASE(T, t, code, width, A, a) case GGML_FTYPE_MOSTLY_##T: wtype = GGML_TYPE_##T; break;
         GGML_EOQ_WEIGHT_TYPES(GGML_EOQ_CASE)
 #undef GGML_EOQ_CASE
 """,
@@ -76,7 +74,7 @@ _GGML_C = [
         path="ggml/src/ggml.c",
         anchor=r"^ +case GGML_TYPE_Q1_0: +result = quantize_q1_0 *\(",
         lines=r"""
-#define GGML_EOQ_CASE(T, t, bits, width, A, a) \
+#define GGML_EOQ_CASE(T, t, code, width, A, a) \
         case GGML_TYPE_##T:                    \
             result = quantize_##t(src + start, (char *) dst + start_row * row_size, nrows, n_per_row, imatrix); break;
         GGML_EOQ_WEIGHT_TYPES(GGML_EOQ_CASE)
@@ -110,7 +108,7 @@ _QUANTS = [
         within=r"^bool ggml_validate_row_data\(",
         where="before",
         lines=r"""
-#define GGML_EOQ_CASE(T, t, bits, width, A, a)                    \
+#define GGML_EOQ_CASE(T, t, code, width, A, a)                    \
         case GGML_TYPE_##T:                                       \
             {                                                     \
                 VALIDATE_ROW_DATA_D_F16_IMPL(block_##t, data, nb) \

@@ -1,6 +1,7 @@
 """The CPU backend: type traits, the switches over types, and the reference for tests."""
 
 from ggml_patch.edit import Edit
+from ggml_patch.edits.weight_types import each_activation
 from ggml_patch.sources import CPU_FOLDER, sources_in
 
 _OPS_WITH_KERNELS = ("add", "add1", "out_prod", "get_rows")
@@ -38,7 +39,7 @@ _TRAITS = [
         path="ggml/src/ggml-cpu/ggml-cpu.c",
         anchor=r"^static const struct ggml_type_traits_cpu type_traits_cpu\[GGML_TYPE_COUNT\] = \{",
         lines=r"""
-#define GGML_EOQ_TRAITS(T, t, bits, width, A, a)                       \
+#define GGML_EOQ_TRAITS(T, t, code, width, A, a)                       \
     [GGML_TYPE_##T] = {                                                \
         .from_float               = quantize_row_##t,                  \
         .vec_dot                  = ggml_vec_dot_##t##_##a,            \
@@ -121,7 +122,7 @@ def _ops() -> list[Edit]:
     path = "ggml/src/ggml-cpu/ops.cpp"
     include = Edit(path=path, anchor=r'^#include "ggml-impl\.h"', lines='#include "ggml-eoq.h"')
     weights = "        GGML_EOQ_WEIGHT_CASES:"
-    activations = "\n        case GGML_TYPE_Q8_EOQ:\n        case GGML_TYPE_Q8_EOQ_64:"
+    activations = "\n" + each_activation("        case GGML_TYPE_{T}:")
     return [
         include,
         *(

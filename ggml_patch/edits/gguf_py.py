@@ -1,8 +1,7 @@
 """The tree's own gguf Python package: its tools can read and list EOQ files."""
 
-from eoq_formats.types import Q8_EOQ, Q8_EOQ_64
 from ggml_patch.edit import Edit
-from ggml_patch.edits.weight_types import each
+from ggml_patch.edits.weight_types import each, each_activation
 
 _CONSTANTS = "gguf-py/gguf/constants.py"
 
@@ -13,8 +12,7 @@ EDITS = [
         within=r"^class GGMLQuantizationType\(",
         lines=f"""
 {each("    {T:<7} = {id}")}
-    Q8_EOQ  = {Q8_EOQ.id}
-    Q8_EOQ_64 = {Q8_EOQ_64.id}
+{each_activation("    {T:<7} = {id}")}
 """,
     ),
     Edit(
@@ -28,8 +26,7 @@ EDITS = [
         anchor=r"^    GGMLQuantizationType\.Q1_0:",
         lines=f"""
 {each("    GGMLQuantizationType.{T}: ({width}, {bytes}),")}
-    GGMLQuantizationType.Q8_EOQ: (128, 4 + 4 + 128),
-    GGMLQuantizationType.Q8_EOQ_64: (64, 4 + 4 + 64),
+{each_activation("    GGMLQuantizationType.{T}: ({width}, 4 + 4 + {width}),")}
 """,
     ),
 ]

@@ -1,7 +1,10 @@
 """libllama and llama-quantize: file types, what each tensor is quantised to, options. And the log of all programs."""
 
+from eoq_formats.types import ACTIVATION_TYPES
 from ggml_patch.edit import Edit
 from ggml_patch.edits.weight_types import each
+
+_IS_ACTIVATION = " || ".join(f"type == GGML_TYPE_{t.name}" for t in ACTIVATION_TYPES)
 
 _API = [
     Edit(
@@ -25,11 +28,11 @@ _LOADER = [
     Edit(
         path="src/llama-model-loader.cpp",
         anchor=r"^            enum ggml_type type = tensor->type;",
-        lines="""
-            if (type == GGML_TYPE_Q8_EOQ || type == GGML_TYPE_Q8_EOQ_64) {
+        lines=f"""
+            if ({_IS_ACTIVATION}) {{
                 throw std::runtime_error(format("tensor '%s' has type %s, which is for activations and never in a file",
                         ggml_get_name(tensor), ggml_type_name(type)));
-            }
+            }}
 """,
     ),
 ]
@@ -45,10 +48,18 @@ _QUANT = [
         anchor=r"^// incompatible tensor shapes are handled here - fallback to a compatible type",
         where="before",
         lines="""
-// the form of an EOQ type for rows of ncols: 64 wide where only 64 divides them
+// the form of an EOQ type for rows of ncols: narrower where only a narrower block divides them
 static ggml_type eoq_type_for_row(ggml_type type, int64_t ncols) {
     if (type >= GGML_TYPE_EOQ2 && type <= GGML_TYPE_EOQ6 && ncols % QK_EOQ != 0 && ncols % QK_EOQ_64 == 0) {
         return (ggml_type) (type + (GGML_TYPE_EOQ2_64 - GGML_TYPE_EOQ2));
+    }
+    if (type >= GGML_TYPE_EOQ2T && type <= GGML_TYPE_EOQ5T && ncols % QK_EOQ_256 != 0) {
+        if (ncols % QK_EOQ == 0) {
+            return (ggml_type) (type + (GGML_TYPE_EOQ2T_128 - GGML_TYPE_EOQ2T));
+        }
+        if (ncols % QK_EOQ_64 == 0) {
+            return (ggml_type) (type + (GGML_TYPE_EOQ2T_64 - GGML_TYPE_EOQ2T));
+        }
     }
     return type;
 }
@@ -85,7 +96,8 @@ static ggml_type eoq_type_for_row(ggml_type type, int64_t ncols) {
         if (qs.params->output_tensor_type < GGML_TYPE_COUNT) {
             return qs.params->output_tensor_type;
         }
-        return new_type >= GGML_TYPE_EOQ2_64 ? GGML_TYPE_EOQ6_64 : GGML_TYPE_EOQ6;
+        const bool narrow = ggml_blck_size(new_type) == QK_EOQ_64;
+        return narrow ? GGML_TYPE_EOQ6_64 : eoq_type_for_row(GGML_TYPE_EOQ6, tensor->ne[0]);
     }
 
 """,
@@ -123,10 +135,10 @@ _TOOL = [
         anchor=r"^        if \(name && striequals\(name, arg\)\) \{",
         within=r"^static ggml_type parse_ggml_type\(",
         where="before",
-        lines="""
-        if (type == GGML_TYPE_Q8_EOQ || type == GGML_TYPE_Q8_EOQ_64) {
+        lines=f"""
+        if ({_IS_ACTIVATION}) {{
             continue; // activations only
-        }
+        }}
 """,
     ),
 ]

@@ -1,9 +1,26 @@
 """llama.cpp's own tests, with the EOQ types in them."""
 
+from collections.abc import Iterable
+
+from eoq_formats.types import WEIGHT_TYPES, WeightType
 from ggml_patch.edit import Edit
+from ggml_patch.edits.weight_types import each
 
 _BACKEND_OPS = "tests/test-backend-ops.cpp"
 _QUANTIZE_FNS = "tests/test-quantize-fns.cpp"
+
+_EVERY_CASE = [t for t in WEIGHT_TYPES if t.bits == 4 and t.name not in ("EOQ4T_128", "EOQ4T_64")]
+"""Types that go through all cases of a test; the others through a few."""
+
+
+def _listed(types: Iterable[WeightType]) -> str:
+    return "\n".join(f"    GGML_TYPE_{t.name}," for t in types)
+
+
+def _with_bits(bits: int) -> str:
+    """Whether `type` has this many bits."""
+    return " || ".join(f"type == GGML_TYPE_{t.name}" for t in WEIGHT_TYPES if t.bits == bits)
+
 
 EDITS = [
     Edit(
@@ -19,25 +36,19 @@ target_link_libraries(eoq-lab PRIVATE ggml)
         path=_BACKEND_OPS,
         anchor=r"^    GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16,$",
         within=r"^static const ggml_type all_types\[\] = \{",
-        lines="""
-    GGML_TYPE_EOQ2, GGML_TYPE_EOQ3, GGML_TYPE_EOQ4, GGML_TYPE_EOQ5, GGML_TYPE_EOQ6,
-    GGML_TYPE_EOQ2_64, GGML_TYPE_EOQ3_64, GGML_TYPE_EOQ4_64, GGML_TYPE_EOQ5_64, GGML_TYPE_EOQ6_64,
-""",
+        lines=each("    GGML_TYPE_{T},"),
     ),
     Edit(
         path=_BACKEND_OPS,
         anchor=r"^    GGML_TYPE_F32, GGML_TYPE_F16,$",
         within=r"^static const ggml_type base_types\[\] = \{",
-        lines="    GGML_TYPE_EOQ4, GGML_TYPE_EOQ4_64,",
+        lines=_listed(_EVERY_CASE),
     ),
     Edit(
         path=_BACKEND_OPS,
         anchor=r"^    GGML_TYPE_Q5_0, GGML_TYPE_Q5_1,$",
         within=r"^static const ggml_type other_types\[\] = \{",
-        lines="""
-    GGML_TYPE_EOQ2, GGML_TYPE_EOQ3, GGML_TYPE_EOQ5, GGML_TYPE_EOQ6,
-    GGML_TYPE_EOQ2_64, GGML_TYPE_EOQ3_64, GGML_TYPE_EOQ5_64, GGML_TYPE_EOQ6_64,
-""",
+        lines=_listed([t for t in WEIGHT_TYPES if t not in _EVERY_CASE]),
     ),
     Edit(
         path=_BACKEND_OPS,
@@ -72,10 +83,10 @@ constexpr float MAX_QUANTIZATION_TOTAL_ERROR_EOQ4 = 0.00216f;
         path=_QUANTIZE_FNS,
         anchor=r"^ +type == GGML_TYPE_Q2_K +\? MAX_QUANTIZATION_TOTAL_ERROR_2BITS :",
         where="before",
-        lines="""
-                type == GGML_TYPE_EOQ2 || type == GGML_TYPE_EOQ2_64 ? MAX_QUANTIZATION_TOTAL_ERROR_2BITS :
-                type == GGML_TYPE_EOQ3 || type == GGML_TYPE_EOQ3_64 ? MAX_QUANTIZATION_TOTAL_ERROR_3BITS :
-                type == GGML_TYPE_EOQ4 || type == GGML_TYPE_EOQ4_64 ? MAX_QUANTIZATION_TOTAL_ERROR_EOQ4  :
+        lines=f"""
+{_with_bits(2)} ? MAX_QUANTIZATION_TOTAL_ERROR_2BITS :
+{_with_bits(3)} ? MAX_QUANTIZATION_TOTAL_ERROR_3BITS :
+{_with_bits(4)} ? MAX_QUANTIZATION_TOTAL_ERROR_EOQ4  :
 """,
     ),
     # levels of least squared error are shorter than the data by that error, and so is a product with a similar vector
@@ -83,12 +94,14 @@ constexpr float MAX_QUANTIZATION_TOTAL_ERROR_EOQ4 = 0.00216f;
         path=_QUANTIZE_FNS,
         anchor=r"^ +\? MAX_DOT_PRODUCT_ERROR_LOWBIT$",
         where="before",
-        lines="                || type == GGML_TYPE_EOQ3_64",
+        lines="".join(
+            f"                || type == GGML_TYPE_{t.name}\n" for t in WEIGHT_TYPES if t.bits == 3 and t.name != "EOQ3"
+        ),
     ),
     Edit(
         path=_QUANTIZE_FNS,
         anchor=r"^ +\? MAX_DOT_PRODUCT_ERROR_TERNARY$",
         where="before",
-        lines="                || type == GGML_TYPE_EOQ2 || type == GGML_TYPE_EOQ2_64",
+        lines=f"                || {_with_bits(2)}",
     ),
 ]

@@ -1,6 +1,6 @@
-"""The weight types, for edits that list them: the table of eoq_formats.types as text."""
+"""The types, for edits that list them: the table of eoq_formats.types as text."""
 
-from eoq_formats.types import WEIGHT_TYPES
+from eoq_formats.types import ACTIVATION_TYPES, WEIGHT_TYPES
 
 TYPE_COUNT = 192
 """GGML_TYPE_COUNT of a patched tree, above all ids."""
@@ -20,3 +20,8 @@ def each(template: str) -> str:
         )
         for t in WEIGHT_TYPES
     )
+
+
+def each_activation(template: str) -> str:
+    """`template` once an activation type, a line each; it may use {T} {id} {width}."""
+    return "\n".join(template.format(T=t.name, id=t.id, width=t.width) for t in ACTIVATION_TYPES)

@@ -7,12 +7,12 @@
 // Levels of a block from its dequantised weights at scale 1, by the definition of the transform: the weights are
 // sign[j] * sum_i (-1)^|i & j| level[i] / 4096, and the transform is its own inverse but for the factor `width`.
 static inline void levels_of(const struct weight_type * t, const uint8_t * block, int * levels) {
-    float     weights[128];
+    float     weights[QK_EOQ_MAX];
     uint8_t * ones = exact_copy(block, t->block_bytes);
     set_block_scale(ones, SCALE_ONE);
     t->dequantize(ones, weights, t->width);
     free(ones);
-    int signed_weights[128];
+    int signed_weights[QK_EOQ_MAX];
     for (int j = 0; j < t->width; ++j) {
         const int weight  = (int) (weights[j] * 4096.0f);
         signed_weights[j] = (eoq_sign_words[j / 32] >> (j % 32)) & 1 ? -weight : weight;
@@ -56,7 +56,7 @@ static inline int8_t activation_value(enum pattern pattern, int level, uint64_t 
     }
 }
 
-// codes of all bits zero (lowest level), of all bits one (highest level), or random
+// codes of all bits zero, of all bits one (the lowest and the highest level of scalar types), or random
 static inline void fill_codes(uint8_t * block, const struct weight_type * t, int kind, uint64_t * random) {
     memset(block, kind == 1 ? 0x00 : 0xFF, t->block_bytes);
     if (kind == 0) {

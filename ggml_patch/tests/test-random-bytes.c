@@ -72,7 +72,10 @@ int main(void) {
                 random_bytes(&random, blocks, size);
                 check_dequantize(t, blocks, block_counts[c]);
                 check_vec_dot(t, blocks, block_counts[c], &random);
-                check_quantizers(t, block_counts[c], &random);
+                // a trellis takes its time
+                if (!t->is_trellis || (round == 0 && block_counts[c] <= 3)) {
+                    check_quantizers(t, block_counts[c], &random);
+                }
                 free(blocks);
             }
         }

@@ -3,7 +3,7 @@
 
 #include "blocks.h"
 
-enum { MAX_BLOCKS = 8 };  // 8 * 128 * 127 * 127 < 2^24
+enum { MAX_WEIGHTS = 1024 };  // 1024 * 127 * 127 < 2^24
 
 static void check_row(const struct weight_type * t, int n_blocks, int codes, enum pattern pattern, uint64_t * random) {
     const size_t a_bytes     = t->activation->block_bytes;
@@ -11,8 +11,8 @@ static void check_row(const struct weight_type * t, int n_blocks, int codes, enu
     uint8_t *    activations = exact_buffer(n_blocks * a_bytes);
     int64_t      expected    = 0;
     for (int b = 0; b < n_blocks; ++b) {
-        int    levels[128];
-        int8_t qs[128];
+        int    levels[QK_EOQ_MAX];
+        int8_t qs[QK_EOQ_MAX];
         fill_codes(blocks + b * t->block_bytes, t, codes, random);
         levels_of(t, blocks + b * t->block_bytes, levels);
         for (int i = 0; i < t->width; ++i) {
@@ -40,8 +40,8 @@ static void check_scales(const struct weight_type * t, uint64_t * random) {
     uint8_t *    activations = exact_buffer(4 * a_bytes);
     double       expected    = 0;
     for (int b = 0; b < 4; ++b) {
-        int       levels[128];
-        int8_t    qs[128];
+        int       levels[QK_EOQ_MAX];
+        int8_t    qs[QK_EOQ_MAX];
         int       sum            = 0;
         const int weight_log2    = random_int(random, -1, 2);
         const int activation_log = random_int(random, 0, 1);
@@ -67,7 +67,7 @@ static void check_scales(const struct weight_type * t, uint64_t * random) {
 int main(void) {
     uint64_t random = 2;
     for (int i = 0; i < N_WEIGHT_TYPES; ++i) {
-        for (int n_blocks = 1; n_blocks <= MAX_BLOCKS; ++n_blocks) {
+        for (int n_blocks = 1; n_blocks * weight_types[i].width <= MAX_WEIGHTS; ++n_blocks) {
             for (int codes = 0; codes < 3; ++codes) {
                 for (int pattern = 0; pattern < PATTERNS; ++pattern) {
                     check_row(&weight_types[i], n_blocks, codes, (enum pattern) pattern, &random);

@@ -29,6 +29,7 @@ struct activation_type {
 struct weight_type {
     const char * name;
     int          bits;
+    bool         is_trellis;
     int          width;
     size_t       block_bytes;
     void (*quantize_ref)(const float *, void *, int64_t);
@@ -50,14 +51,14 @@ GGML_EOQ_ACTIVATION_TYPES(TABLE_ENTRY)
 #undef TABLE_ENTRY
 
 // the headers take typed blocks, the table void pointers
-#define WRAPPERS(T, t, bits, width, A, a) \
+#define WRAPPERS(T, t, code, width, A, a) \
     static void quantize_ref_##t(const float * x, void * y, int64_t k) { quantize_row_##t##_ref(x, y, k); } \
     static void dequantize_##t(const void * x, float * y, int64_t k) { dequantize_row_##t(x, y, k); }
 GGML_EOQ_WEIGHT_TYPES(WRAPPERS)
 #undef WRAPPERS
 
-#define TABLE_ENTRY(T, t, bits, width, A, a) \
-    { #t, bits, width, sizeof(block_##t), quantize_ref_##t, quantize_row_##t, dequantize_##t, quantize_##t, \
+#define TABLE_ENTRY(T, t, code, width, A, a) \
+    { #t, EOQ_BITS(code), EOQ_IS_TRELLIS(code), width, sizeof(block_##t), quantize_ref_##t, quantize_row_##t, dequantize_##t, quantize_##t, \
       ggml_vec_dot_##t##_##a, ggml_vec_dot_##t##_##a##_generic, \
       ggml_eoq_mul_mat_##t, ggml_eoq_mul_mat_##t##_generic, &type_##a },
 static const struct weight_type weight_types[] = { GGML_EOQ_WEIGHT_TYPES(TABLE_ENTRY) };

@@ -1,0 +1,247 @@
+// Quantising to a trellis: scale from the root mean square, the cheapest path (Viterbi), least-squares scale.
+// Sections of docs/format.md. Costs are whole numbers that fit int16, so that compilers make vectors of them.
+
+#include "eoq-trellis.h"
+
+#include "eoq-block.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+enum {
+    EOQ_STATES       = 256,
+    EOQ_LARGEST_MISS = 127,
+    EOQ_LARGEST_COST = 16383,
+    EOQ_MARGIN       = 32,
+};
+
+// a trellis of 2^code_bits codes: a state is the newest of its codes times `newer`, plus the others
+typedef struct {
+    int16_t doubled[2][16 * EOQ_STATES];  // [free bit][oldest code, state]: twice the level of coming to it
+    int     lowest;                       // of the levels
+    int     highest;
+    double  factor;
+} eoq_trellis;
+
+// levels of all steps of the trellis: of the chain (oldest code, ..., newest code)
+static void eoq_make_trellis(int bits, eoq_trellis * t) {
+    const int code_bits = eoq_low_plane_bits(bits);
+    const int radix     = 1 << code_bits;
+    t->lowest           = bits == 2 ? EOQ2T_LOWEST : bits == 3 ? EOQ3T_LOWEST : bits == 4 ? EOQ4T_LOWEST : EOQ5T_LOWEST;
+    t->highest = bits == 2 ? EOQ2T_HIGHEST : bits == 3 ? EOQ3T_HIGHEST : bits == 4 ? EOQ4T_HIGHEST : EOQ5T_HIGHEST;
+    t->factor  = bits == 2 ? EOQ2T_FACTOR : bits == 3 ? EOQ3T_FACTOR : bits == 4 ? EOQ4T_FACTOR : EOQ5T_FACTOR;
+    for (int free_bit = 0; free_bit < (bits == code_bits ? 1 : 2); ++free_bit) {
+        for (int oldest = 0; oldest < radix; ++oldest) {
+            for (int state = 0; state < EOQ_STATES; ++state) {
+                // the window has the newest code highest, as the state has it, and the oldest lowest
+                const int window = state << code_bits | oldest;
+                int       level;
+                if (code_bits == 2) {
+                    level = (bits == 2 ? eoq2t_levels : eoq3t_levels + 16 * free_bit)[eoq_trellis_number[window]];
+                } else {
+                    const uint8_t * older  = bits == 4 ? eoq4t_older : eoq5t_older;
+                    const int8_t *  first  = bits == 4 ? eoq4t_first : eoq5t_first + 16 * free_bit;
+                    const int8_t *  second = bits == 4 ? eoq4t_second : eoq5t_second;
+                    level                  = first[window >> 8] + second[(window & 15) ^ older[window >> 4 & 15]];
+                }
+                t->doubled[free_bit][oldest * EOQ_STATES + state] = (int16_t) (2 * level);
+            }
+        }
+    }
+}
+
+// ggml's base library is built for every CPU of its architecture: let the loader choose among several versions
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__AVX2__)
+#    define EOQ_FOR_SEVERAL_CPUS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#    define EOQ_FOR_SEVERAL_CPUS
+#endif
+
+EOQ_INLINE int16_t eoq_squared_miss(int16_t target, int16_t doubled) {
+    int16_t miss = (int16_t) (target - doubled);
+    miss         = miss < -EOQ_LARGEST_MISS ? -EOQ_LARGEST_MISS : miss;
+    miss         = miss > EOQ_LARGEST_MISS ? EOQ_LARGEST_MISS : miss;
+    return (int16_t) (miss * miss);
+}
+
+// section 5.6: targets in half levels, in the order of the chain, to codes
+EOQ_INLINE void eoq_cheapest_path(const eoq_trellis * t,
+                                  const int16_t *     targets,
+                                  int                 width,
+                                  int                 code_bits,
+                                  bool                has_free_bit,
+                                  uint8_t *           codes) {
+    const int radix = 1 << code_bits;
+    const int newer = EOQ_STATES >> code_bits;
+    int16_t   cost[EOQ_STATES];
+    int16_t   by_oldest[EOQ_STATES];
+    int16_t   oldest[EOQ_STATES];
+    uint8_t   came_from[QK_EOQ_MAX][EOQ_STATES];
+    for (int s = 0; s < EOQ_STATES; ++s) {
+        cost[s] = s == 0 ? 0 : EOQ_LARGEST_COST;
+    }
+    for (int step = 0; step < width; ++step) {
+        const int16_t target = targets[step];
+        for (int o = 0; o < radix; ++o) {
+            for (int q = 0; q < newer; ++q) {
+                by_oldest[o * newer + q] = cost[q * radix + o];
+            }
+        }
+        int16_t least = INT16_MAX;
+        for (int c = 0; c < radix; ++c) {
+            int16_t * best = cost + c * newer;
+            for (int o = 0; o < radix; ++o) {
+                const int16_t * doubled = t->doubled[0] + o * EOQ_STATES + c * newer;
+                const int16_t * other   = t->doubled[1] + o * EOQ_STATES + c * newer;
+                const int16_t * so_far  = by_oldest + o * newer;
+                for (int q = 0; q < newer; ++q) {
+                    int16_t square = eoq_squared_miss(target, doubled[q]);
+                    if (has_free_bit) {
+                        const int16_t other_square = eoq_squared_miss(target, other[q]);
+                        square                     = other_square < square ? other_square : square;
+                    }
+                    const int16_t total = (int16_t) (so_far[q] + square);
+                    if (o == 0) {
+                        best[q]   = total;
+                        oldest[q] = 0;
+                    } else {
+                        oldest[q] = total < best[q] ? (int16_t) o : oldest[q];
+                        best[q]   = total < best[q] ? total : best[q];
+                    }
+                }
+            }
+            for (int q = 0; q < newer; ++q) {
+                came_from[step][c * newer + q] = (uint8_t) oldest[q];
+                least                          = best[q] < least ? best[q] : least;
+            }
+        }
+        for (int s = 0; s < EOQ_STATES; ++s) {
+            const int16_t above = (int16_t) (cost[s] - least);
+            cost[s]             = above < EOQ_LARGEST_COST ? above : EOQ_LARGEST_COST;
+        }
+    }
+    int state = 0;
+    for (int s = 1; s < EOQ_STATES; ++s) {
+        state = cost[s] < cost[state] ? s : state;
+    }
+    for (int step = width - 1; step >= 0; --step) {
+        codes[step] = (uint8_t) (state / newer);
+        state       = state % newer * radix + came_from[step][state];
+    }
+}
+
+// clang-format off
+#define EOQ_DEFINE_PATH(bits, code_bits)                                                                              \
+    EOQ_FOR_SEVERAL_CPUS static void eoq_cheapest_path_##bits(const eoq_trellis * t, const int16_t * targets,         \
+                                                              int width, uint8_t * codes) {                           \
+        eoq_cheapest_path(t, targets, width, code_bits, (bits) != (code_bits), codes);                                \
+    }
+EOQ_DEFINE_PATH(2, 2)
+EOQ_DEFINE_PATH(3, 2)
+EOQ_DEFINE_PATH(4, 4)
+EOQ_DEFINE_PATH(5, 4)
+// clang-format on
+
+// position in the block of a code of the chain
+static inline int eoq_chain_position(int step, int code_bits, int width) {
+    const int fields  = 8 / code_bits;
+    const int plane   = code_bits * width / 8;
+    const int columns = plane < EOQ_CHAIN_COLUMNS ? plane : EOQ_CHAIN_COLUMNS;
+    const int rows    = plane / columns;
+    const int byte    = step / fields % rows * columns + step / fields / rows;
+    return step % fields * plane + byte;
+}
+
+EOQ_INLINE uint16_t
+eoq_quantize_trellis_block(const eoq_trellis * t, int bits, int width, const float * x, uint8_t * qs) {
+    const double to_rotated = width * (double) EOQ_LEVEL_UNIT;
+    const int    code_bits  = eoq_low_plane_bits(bits);
+    const int    plane      = code_bits * width / 8;
+    const int    radix      = 1 << code_bits;
+    float        v[QK_EOQ_MAX];
+    double       terms[QK_EOQ_MAX];
+    int16_t      targets[QK_EOQ_MAX];
+    uint8_t      codes[QK_EOQ_MAX];
+    int8_t       levels[QK_EOQ_MAX];
+    memset(qs, 0, (size_t) (bits * width / 8));
+    if (!eoq_rotate_weights(x, width, v)) {
+        return EOQ_NOT_A_NUMBER;
+    }
+    for (int i = 0; i < width; ++i) {
+        terms[i] = (double) v[i] * (double) v[i];
+    }
+    const uint16_t d = eoq_scale_to_fp16(sqrt(eoq_sum_by_halves(terms, width) / width) / t->factor / to_rotated);
+    if (d == 0) {
+        return 0;
+    }
+    const float inverse = 1.0f / (eoq_scale_to_float(d) * (float) to_rotated);
+    const float lowest  = (float) (t->lowest - EOQ_MARGIN);
+    const float highest = (float) (t->highest + EOQ_MARGIN);
+    for (int step = 0; step < width; ++step) {
+        float r       = v[eoq_chain_position(step, code_bits, width)] * inverse;
+        r             = r < lowest ? lowest : r;
+        r             = r > highest ? highest : r;
+        targets[step] = (int16_t) rintf(r * 2.0f);
+    }
+    (bits == 2 ? eoq_cheapest_path_2 :
+     bits == 3 ? eoq_cheapest_path_3 :
+     bits == 4 ? eoq_cheapest_path_4 :
+                 eoq_cheapest_path_5)(t, targets, width, codes);
+    int window = 0;
+    for (int step = 0; step < width; ++step) {
+        const int i = eoq_chain_position(step, code_bits, width);
+        qs[i % plane] |= (uint8_t) (codes[step] << (code_bits * (i / plane)));
+        // the window of the trellis has the newest code highest: its state and the oldest code
+        window = window >> code_bits | codes[step] << 8;
+        if (bits != code_bits) {
+            const int place = (window & (radix - 1)) * EOQ_STATES + (window >> code_bits);
+            const int near  = abs(targets[step] - t->doubled[0][place]);
+            const int far   = abs(targets[step] - t->doubled[1][place]);
+            qs[plane + i % (width / 8)] |= (uint8_t) ((far < near) << (i / (width / 8)));
+        }
+    }
+    eoq_trellis_levels(qs, bits, width, levels);
+    int32_t squares = 0;
+    for (int i = 0; i < width; ++i) {
+        squares += levels[i] * levels[i];
+        terms[i] = (double) v[i] * (double) levels[i];
+    }
+    const double along = eoq_sum_by_halves(terms, width);
+    if (squares == 0 || !(along > 0.0)) {
+        return d;
+    }
+    const uint16_t fitted = eoq_scale_to_fp16(along / (double) squares / to_rotated);
+    if (fitted == 0) {
+        memset(qs, 0, (size_t) (bits * width / 8));
+    }
+    return fitted;
+}
+
+EOQ_INLINE void eoq_quantize_trellis_blocks(int bits, int width, const float * x, uint8_t * y, int64_t k) {
+    assert(k % width == 0);
+    eoq_trellis t;
+    eoq_make_trellis(bits, &t);
+    for (int64_t i = 0; i < k / width; ++i, y += 2 + bits * width / 8) {
+        const uint16_t d = eoq_quantize_trellis_block(&t, bits, width, x + i * width, y + 2);
+        memcpy(y, &d, sizeof(d));
+    }
+}
+
+void eoq_quantize_trellis_row(int bits, int width, const float * x, uint8_t * y, int64_t k) {
+    // literal bits: loops of known length
+    switch (bits) {
+        case 2:
+            eoq_quantize_trellis_blocks(2, width, x, y, k);
+            break;
+        case 3:
+            eoq_quantize_trellis_blocks(3, width, x, y, k);
+            break;
+        case 4:
+            eoq_quantize_trellis_blocks(4, width, x, y, k);
+            break;
+        default:
+            eoq_quantize_trellis_blocks(5, width, x, y, k);
+            break;
+    }
+}
