@@ -1,7 +1,7 @@
 """Compile the patched CUDA sources with nvcc: no warnings in EOQ's files, no kernel spills registers. No GPU is needed.
 
 python -m llama_programs.cuda_check            # everything, for four architectures: a quarter of an hour on two cores
-python -m llama_programs.cuda_check --quick    # for one, without four of the five alike instances: a minute
+python -m llama_programs.cuda_check --quick    # for one, with one of the nine alike instances: two minutes
 
 What was compiled is noted in the cache folder by the sources, nvcc and the architectures, so a second run is quick.
 """
@@ -32,7 +32,7 @@ ARCHITECTURES = ("75", "86", "89", "90")
 """Turing, Ampere, Ada, Hopper; and PTX of the last for what comes after."""
 
 QUICK_ARCHITECTURES = ("86",)
-QUICK_INSTANCE = "eoq-mmq-instance-5.cu"
+QUICK_INSTANCE = "eoq-mmq-instance-5t.cu"
 """Of the products with many columns the one that decodes in most steps; the others differ in these steps alone."""
 
 EDITED = ("mmvq.cu", "mmq.cu", "quantize.cu", "convert.cu", "getrows.cu", "cpy.cu", "ggml-cuda.cu")
@@ -51,7 +51,7 @@ _KERNEL = re.compile(
     r"(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads",
     re.DOTALL,
 )
-_OURS = re.compile(r"eoq|ggml_type1(6[2-6]|7[2-6])E")
+_OURS = re.compile(r"eoq|ggml_type1(6[2-6]|7[2-6]|8\d|9[01])E")
 """In the mangled name of a kernel: our functions, or a template of llama.cpp for one of our types."""
 _TYPE = re.compile(r"ggml_type\d+E")
 
@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files at a time (default: one a core)")
     parser.add_argument("--arch", nargs="+", metavar="ARCH", help="compute capabilities (default: 75 86 89 90)")
-    parser.add_argument("--quick", action="store_true", help="for compute capability 86 alone, one instance of five")
+    parser.add_argument("--quick", action="store_true", help="for compute capability 86 alone, one instance of nine")
     options = parser.parse_args(arguments)
     if options.quick and options.arch:
         parser.error("--quick chooses the architecture; leave --arch out")

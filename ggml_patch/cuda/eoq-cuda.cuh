@@ -14,12 +14,12 @@
 #    define GGML_EOQ_CUDA_TYPES(X) GGML_EOQ_WEIGHT_TYPES(X)
 #endif
 
-// bits of a code of the types with kernels here, 0 for all other types
-static constexpr __host__ __device__ int ggml_cuda_eoq_bits(ggml_type type) {
+// the code of a type with kernels here, 0 for all other types
+static constexpr __host__ __device__ int ggml_cuda_eoq_code(ggml_type type) {
     switch (type) {
-#define EOQ_CASE(T, t, bits, width, A, a) \
+#define EOQ_CASE(T, t, code, width, A, a) \
     case GGML_TYPE_##T:                   \
-        return bits;
+        return code;
         GGML_EOQ_CUDA_TYPES(EOQ_CASE)
 #undef EOQ_CASE
         default:
@@ -28,7 +28,7 @@ static constexpr __host__ __device__ int ggml_cuda_eoq_bits(ggml_type type) {
 }
 
 static constexpr __host__ __device__ bool ggml_cuda_is_eoq(ggml_type type) {
-    return ggml_cuda_eoq_bits(type) != 0;
+    return ggml_cuda_eoq_code(type) != 0;
 }
 
 // Shape of a block of threads of mmvq for one column: loads of two rows in flight beside one another hide more of the
@@ -38,14 +38,15 @@ static constexpr __host__ __device__ int ggml_cuda_eoq_mmvq_warps() {
 }
 
 static constexpr __host__ __device__ int ggml_cuda_eoq_mmvq_rows(ggml_type type) {
-    return ggml_cuda_eoq_bits(type) == 6 ? 1 : 2;
+    return ggml_cuda_eoq_code(type) == 6 ? 1 : 2;
 }
 
 // whether there is a kernel for an operation that some EOQ tensor takes part in
 bool ggml_cuda_eoq_supports_op(const ggml_tensor * op);
 
-// Activations as quantize.cu's functions of the same names have them, but each block of 128 or 64 values (the weight
-// type's width) is rotated first, docs/format.md section 6. The source stays as it is. Sums of values are not written.
+// Activations as quantize.cu's functions of the same names have them, but each block of 256, 128 or 64 values (the
+// weight type's width) is rotated first, docs/format.md section 6, and those of 256 are in the order of eoq_q8_256.
+// The source stays as it is. Sums of values are written with blocks of 256 alone.
 void ggml_cuda_eoq_quantize_row_q8_1(const eoq_activation_rows & rows,
                                      void *                      vy,
                                      ggml_type                   type_src0,

@@ -5,14 +5,14 @@
 
 static constexpr int EOQ_DEQUANTIZE_THREADS = 256;
 
-template <int bits, int width, typename dst_t>
+template <int code, int width, typename dst_t>
 static void eoq_dequantize_row_cuda(const void * x, dst_t * y, const int64_t k, cudaStream_t stream) {
     if (k == 0) {
         return;
     }
-    const int64_t threads = k / 4;
+    const int64_t threads = k / eoq_group<code, width>::values;
     const int64_t blocks  = (threads + EOQ_DEQUANTIZE_THREADS - 1) / EOQ_DEQUANTIZE_THREADS;
-    eoq_dequantize_row<bits, width><<<blocks, EOQ_DEQUANTIZE_THREADS, 0, stream>>>(x, y, k / width);
+    eoq_dequantize_row<code, width><<<blocks, EOQ_DEQUANTIZE_THREADS, 0, stream>>>(x, y, k / width);
     CUDA_CHECK(cudaGetLastError());
 }
 
@@ -24,12 +24,15 @@ void ggml_cuda_eoq_get_rows(const void *      src0,
                             const eoq_fetch & fetch,
                             cudaStream_t      stream) {
     GGML_ASSERT(fetch.ne11 * fetch.ne12 <= UINT32_MAX);
-    const int64_t pieces = (fetch.ne00 / 4 + EOQ_DEQUANTIZE_THREADS - 1) / EOQ_DEQUANTIZE_THREADS;
-    const dim3    blocks(fetch.ne10, MIN(pieces, UINT16_MAX), MIN(fetch.ne11 * fetch.ne12, UINT16_MAX));
+    const auto launch = [&](auto kernel, int values) {
+        const int64_t pieces = (fetch.ne00 / values + EOQ_DEQUANTIZE_THREADS - 1) / EOQ_DEQUANTIZE_THREADS;
+        const dim3    blocks(fetch.ne10, MIN(pieces, UINT16_MAX), MIN(fetch.ne11 * fetch.ne12, UINT16_MAX));
+        kernel<<<blocks, EOQ_DEQUANTIZE_THREADS, 0, stream>>>(src0, src1, dst, fetch);
+    };
     switch (src0_type) {
-#define EOQ_CASE(T, t, bits, width, A, a)                                                                 \
-    case GGML_TYPE_##T:                                                                                   \
-        eoq_get_rows<bits, width><<<blocks, EOQ_DEQUANTIZE_THREADS, 0, stream>>>(src0, src1, dst, fetch); \
+#define EOQ_CASE(T, t, code, width, A, a)                                         \
+    case GGML_TYPE_##T:                                                           \
+        launch(eoq_get_rows<code, width, dst_t>, eoq_group<code, width>::values); \
         break;
         GGML_EOQ_CUDA_TYPES(EOQ_CASE)
 #undef EOQ_CASE
@@ -50,9 +53,9 @@ EOQ_INSTANCE(int32_t)
 
 template <typename dst_t> static auto eoq_to(ggml_type type) -> void (*)(const void *, dst_t *, int64_t, cudaStream_t) {
     switch (type) {
-#define EOQ_CASE(T, t, bits, width, A, a) \
+#define EOQ_CASE(T, t, code, width, A, a) \
     case GGML_TYPE_##T:                   \
-        return eoq_dequantize_row_cuda<bits, width, dst_t>;
+        return eoq_dequantize_row_cuda<code, width, dst_t>;
         GGML_EOQ_CUDA_TYPES(EOQ_CASE)
 #undef EOQ_CASE
         default:

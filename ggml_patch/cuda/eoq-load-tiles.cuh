@@ -6,9 +6,9 @@
 #include "eoq-device.cuh"
 
 template <ggml_type type> struct eoq_shape;
-#define EOQ_SHAPE(T, t, nbits, nwidth, A, a)      \
+#define EOQ_SHAPE(T, t, ncode, nwidth, A, a)      \
     template <> struct eoq_shape<GGML_TYPE_##T> { \
-        static constexpr int bits  = nbits;       \
+        static constexpr int code  = ncode;       \
         static constexpr int width = nwidth;      \
     };
 GGML_EOQ_WEIGHT_TYPES(EOQ_SHAPE)
@@ -20,9 +20,9 @@ static __device__ __forceinline__ void ggml_cuda_mmq_load_tiles_eoq(const char *
                                                                     const int kbx0,
                                                                     const int i_max,
                                                                     const int stride) {
-    constexpr int                   bits  = eoq_shape<type>::bits;
-    constexpr int                   width = eoq_shape<type>::width;
-    typedef eoq_layout<bits, width> layout;
+    constexpr int                        code  = eoq_shape<type>::code;
+    constexpr int                        width = eoq_shape<type>::width;
+    typedef eoq_block_shape<code, width> shape;
 
     constexpr int warp_size = ggml_cuda_get_physical_warp_size();
     constexpr int nwarps    = ggml_cuda_mmq_get_nthreads(type, J, fallback) / warp_size;
@@ -43,8 +43,8 @@ static __device__ __forceinline__ void ggml_cuda_mmq_load_tiles_eoq(const char *
     constexpr int rows_per_warp   = warp_size / threads_per_row;
 
     const int txi  = threadIdx.x % threads_per_row;
-    const int kbx  = txi / layout::lanes;
-    const int lane = txi % layout::lanes;
+    const int kbx  = txi / shape::lanes;
+    const int lane = txi % shape::lanes;
 
     EOQ_UNROLLED
     for (int i0 = 0; i0 < I; i0 += rows_per_warp * nwarps) {
@@ -52,15 +52,24 @@ static __device__ __forceinline__ void ggml_cuda_mmq_load_tiles_eoq(const char *
         if (fallback) {
             i = min(i, i_max);
         }
-        const uint8_t * block = (const uint8_t *) x + (int64_t) (kbx0 + i * stride + kbx) * layout::block_bytes;
-        uint32_t        levels[layout::lane_words * layout::parts];
-        eoq_lane_levels<bits, width>(block, lane, levels);
-        EOQ_UNROLLED
-        for (int p = 0; p < layout::parts; ++p) {
+        const uint8_t * block = (const uint8_t *) x + (int64_t) (kbx0 + i * stride + kbx) * shape::block_bytes;
+        uint32_t        levels[8];
+        eoq_lane_levels<code, width>(block, lane, levels);
+        int * row = x_qs + i * qs_stride + kbx * (width / 4);
+#if defined(TURING_MMA_AVAILABLE)
+        if constexpr (width == 256) {
+            // rows begin at multiples of 16 bytes, and so do halves of a lane's levels
             EOQ_UNROLLED
-            for (int w = 0; w < layout::lane_words; ++w) {
-                const int k             = (kbx * width + eoq_lane_code<bits, width>(lane, w, p)) / 4;
-                x_qs[i * qs_stride + k] = (int) levels[w * layout::parts + p];
+            for (int w = 0; w < 8; w += 4) {
+                const int4 four = { (int) levels[w], (int) levels[w + 1], (int) levels[w + 2], (int) levels[w + 3] };
+                *(int4 *) (row + eoq_lane_word<code, width>(lane, w)) = four;
+            }
+        } else
+#endif  // defined(TURING_MMA_AVAILABLE)
+        {
+            EOQ_UNROLLED
+            for (int w = 0; w < 8; ++w) {
+                row[eoq_lane_word<code, width>(lane, w)] = (int) levels[w];
             }
         }
         const float scale = eoq_block_scale(__half2float(*(const half *) block));

@@ -1,6 +1,6 @@
 #pragma once
 
-// The rotation of a block by a group of width / 4 lanes of a warp, with four values each.
+// The rotation of a block by a group of lanes of a warp: width / 4 with four values each or width / 8 with eight.
 
 #include "eoq-device.cuh"
 
@@ -16,12 +16,42 @@ template <int width, typename number> static __device__ __forceinline__ void eoq
     }
 }
 
-// rotated activations: signs, then the transform
-template <int width> static __device__ __forceinline__ void eoq_rotate(float * v, int lane) {
-    const uint32_t signs = eoq_lane_signs(lane);
+// The same of eight values a lane of a group of width / 8: four in the low halves of v, and in the high halves the four
+// that are half a block behind them. Sums of each stay below 2^15, so that one addition does two.
+template <int width>
+static __device__ __forceinline__ void eoq_transform_halves(const int32_t * v, int lane, int32_t * out) {
+    int32_t both[4] = { v[0], v[1], v[2], v[3] };
+    eoq_transform<width / 2>(both, lane);
+    EOQ_UNROLLED
+    for (int i = 0; i < 4; ++i) {
+        const int32_t low = (int16_t) both[i], high = (both[i] - low) >> 16;
+        out[i]     = low + high;
+        out[4 + i] = low - high;
+    }
+}
+
+// values of which bit i of `signs` is set, negated
+static __device__ __forceinline__ void eoq_apply_signs(float * v, uint32_t signs) {
     EOQ_UNROLLED
     for (int i = 0; i < 4; ++i) {
         v[i] = __uint_as_float(__float_as_uint(v[i]) ^ (signs >> i) << 31);
     }
-    eoq_transform<width>(v, lane);
+}
+
+// rotated activations: signs, then the transform
+template <int width> static __device__ __forceinline__ void eoq_rotate(float * v, int lane) {
+    eoq_apply_signs(v, eoq_lane_signs<0>(lane));
+    if constexpr (width == 256) {
+        eoq_apply_signs(v + 4, eoq_lane_signs<1>(lane));
+        eoq_transform<128>(v, lane);
+        eoq_transform<128>(v + 4, lane);
+        EOQ_UNROLLED
+        for (int i = 0; i < 4; ++i) {
+            const float low = v[i], high = v[4 + i];
+            v[i]     = low + high;
+            v[4 + i] = low - high;
+        }
+    } else {
+        eoq_transform<width>(v, lane);
+    }
 }

@@ -19,9 +19,9 @@ def _edit(file: str, anchor: str, lines: str, **rest: Any) -> Edit:
 
 
 def _cases(statements: str) -> str:
-    """A case for each type; the statements may name T, t, bits and width."""
+    """A case for each type; the statements may name T, t, code and width."""
     return f"""
-#define GGML_EOQ_CASE(T, t, bits, width, A, a) case GGML_TYPE_##T: {statements}
+#define GGML_EOQ_CASE(T, t, code, width, A, a) case GGML_TYPE_##T: {statements}
         GGML_EOQ_CUDA_TYPES(GGML_EOQ_CASE)
 #undef GGML_EOQ_CASE
 """
@@ -45,7 +45,7 @@ _TRAITS = [
         r"^template<>\nstruct ggml_cuda_type_traits<GGML_TYPE_Q1_0> \{$",
         r"""
 // a lane of mmvq has 32 codes of a block
-#define GGML_EOQ_TRAITS(T, t, bits, width, A, a)              \
+#define GGML_EOQ_TRAITS(T, t, code, width, A, a)              \
     template<>                                                \
     struct ggml_cuda_type_traits<GGML_TYPE_##T> {             \
         static constexpr int qk = width;                      \
@@ -122,14 +122,14 @@ _MMVQ = [
     _edit(
         "mmvq.cu",
         r"^        case GGML_TYPE_Q1_0: +return vec_dot_q1_0_q8_1;$",
-        _cases("return vec_dot_eoq_q8_1<bits, width>;"),
+        _cases("return vec_dot_eoq_q8_1<code, width>;"),
         where="before",
     ),
     _edit(
         "mmvq.cu",
         r"^        case GGML_TYPE_Q1_0:$",
         r"""
-#define GGML_EOQ_CASE(T, t, bits, width, A, a)                                                                   \
+#define GGML_EOQ_CASE(T, t, code, width, A, a)                                                                   \
         case GGML_TYPE_##T:                                                                                      \
             mul_mat_vec_q_switch_ncols_dst<GGML_TYPE_##T>                                                        \
                 (vx, vy, ids, fusion, dst, ncols_x, nrows_x, ncols_dst, stride_row_x, stride_col_y,              \
@@ -190,7 +190,7 @@ _SAME_CONFIG = """
 """
 
 _UTIL_FUNCS = r"""
-#define GGML_EOQ_CASE(T, t, bits, width, A, a)                                                        \
+#define GGML_EOQ_CASE(T, t, code, width, A, a)                                                        \
         case GGML_TYPE_##T:                                                                           \
             return ggml_cuda_mmq_util_funcs(                                                          \
                 {vdr},                                                                                \
@@ -249,7 +249,7 @@ _MMQ = [
         "mmq.cuh",
         r"^extern DECL_MMQ_CASE\(GGML_TYPE_Q1_0\);$",
         """
-#define GGML_EOQ_EXTERN(T, t, bits, width, A, a) extern DECL_MMQ_CASE(GGML_TYPE_##T);
+#define GGML_EOQ_EXTERN(T, t, code, width, A, a) extern DECL_MMQ_CASE(GGML_TYPE_##T);
 GGML_EOQ_CUDA_TYPES(GGML_EOQ_EXTERN)
 #undef GGML_EOQ_EXTERN
 """,

@@ -1,8 +1,9 @@
 #pragma once
 
-// A warp on the CPU: 32 threads that wait for each other at every shuffle. And as much of CUDA and of ggml-cuda's common
-// headers as the kernels of ggml_patch/cuda use, so that these compile here as they are.
+// A warp on the CPU: 32 threads that wait for each other at every shuffle. And as much of CUDA and of ggml-cuda's
+// common headers as the kernels of ggml_patch/cuda use, so that these compile here as they are.
 
+#include "eoq-block.h"
 #include "ggml-eoq.h"
 
 #include <algorithm>
@@ -53,25 +54,29 @@ static inline float __uint_as_float(uint32_t bits) {
     return value;
 }
 
-// scales of the tests are numbers that fp16 has
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
+
 struct half {
     uint16_t bits;
 };
 
 struct half2 {
-    float low, high;
+    half low, high;
 };
 
 static inline float __half2float(half h) {
     return eoq_scale_to_float(h.bits);
 }
 
+// scales are not negative
 static inline half2 make_half2(float low, float high) {
-    return { low, high };
+    return { { eoq_scale_to_fp16(low) }, { eoq_scale_to_fp16(high) } };
 }
 
 static inline float __low2float(half2 h) {
-    return h.low;
+    return __half2float(h.low);
 }
 
 template <typename to_t, typename from_t> static inline to_t ggml_cuda_cast(from_t value) {
@@ -155,7 +160,7 @@ static inline int get_int_b4(const void * x, int i) {
     return word;
 }
 
-#define EMULATED_TYPE(T, t, bits, width, A, a) GGML_TYPE_##T,
+#define EMULATED_TYPE(T, t, code, width, A, a) GGML_TYPE_##T,
 
 enum ggml_type { GGML_EOQ_WEIGHT_TYPES(EMULATED_TYPE) GGML_TYPE_Q8_0, GGML_TYPE_COUNT };
 

@@ -1,5 +1,5 @@
 // The device functions of ggml_patch/cuda, compiled for the host: the codes' levels, dot products, the rotation and the
-// weights of all ten types against the library, a warp being a loop over its lanes.
+// weights of all types against the library, a warp being a loop over its lanes.
 
 #include "check.h"
 #include "eoq-block.h"
@@ -21,8 +21,8 @@ static uint32_t random_bits() {
 
 // a block at an address that is 2 more than a multiple of 4 or, if `aligned`, a multiple of it; nothing lies behind the
 // aligned word of its last byte
-template <int bits, int width> struct test_block {
-    static constexpr int bytes = eoq_layout<bits, width>::block_bytes;
+template <int code, int width> struct test_block {
+    static constexpr int bytes = eoq_block_shape<code, width>::block_bytes;
     std::vector<uint8_t> memory;
     uint8_t *            at;
 
@@ -35,67 +35,78 @@ template <int bits, int width> struct test_block {
         memcpy(at, &scale, sizeof(scale));
     }
 
-    int code(int i) const { return eoq_code(at + 2, i, bits, width); }
+    std::vector<int8_t> levels() const {
+        std::vector<int8_t> found(width);
+        eoq_block_levels(at + 2, code, width, found.data());
+        return found;
+    }
 
-    // all codes of the block alike
-    void fill(int code) {
+    // all codes of the block alike, signs too
+    void fill(int value) {
         memset(at + 2, 0, bytes - 2);
-        constexpr int low_bits = eoq_layout<bits, width>::low_bits, low_bytes = eoq_layout<bits, width>::low_bytes;
+        constexpr int bits = EOQ_BITS(code), low_bits = bits < 4 ? 2 : 4, low_bytes = low_bits * width / 8;
         for (int i = 0; i < width; ++i) {
-            at[2 + i % low_bytes] |= (uint8_t) ((code & ((1 << low_bits) - 1)) << low_bits * (i / low_bytes));
+            at[2 + i % low_bytes] |= (uint8_t) ((value & ((1 << low_bits) - 1)) << low_bits * (i / low_bytes));
             for (int bit = low_bits; bit < bits; ++bit) {
-                at[2 + low_bytes + (bit - low_bits) * width / 8 + i / 8] |= (uint8_t) ((code >> bit & 1) << i % 8);
+                at[2 + low_bytes + (bit - low_bits) * width / 8 + i / 8] |= (uint8_t) ((value >> bit & 1) << i % 8);
             }
         }
     }
 };
 
-static const int8_t * level_table(int bits) {
-    return bits == 2 ? eoq2_levels :
-           bits == 3 ? eoq3_levels :
-           bits == 4 ? eoq4_levels :
-           bits == 5 ? eoq5_levels :
-                       eoq6_levels;
-}
-
 static int byte_of(uint32_t word, int i) {
     return (int8_t) (word >> (8 * i));
 }
 
+// position in the block of the value that the activations of a product have at `at`
+template <int code, int width> static int position_at(int at) {
+    if (!EOQ_IS_TRELLIS(code) || width != 256) {
+        return at;
+    }
+    for (int i = 0; i < 32; ++i) {
+        const int within = at - eoq_pair_slot(i);
+        if (within >= 0 && within < 8) {
+            return within % 2 * 128 + 4 * i + within / 2;
+        }
+    }
+    return -1;
+}
+
 // the lanes of a product have every code once, and its level
-template <int bits, int width> static void check_levels(const test_block<bits, width> & block) {
-    typedef eoq_layout<bits, width> layout;
-    int                             seen[width] = { 0 };
-    for (int lane = 0; lane < layout::lanes; ++lane) {
-        uint32_t words[layout::lane_words * layout::parts];
-        eoq_lane_levels<bits, width>(block.at, lane, words);
-        for (int i = 0; i < layout::lane_words; ++i) {
-            for (int p = 0; p < layout::parts; ++p) {
-                for (int j = 0; j < 4; ++j) {
-                    const int at       = eoq_lane_code<bits, width>(lane, i, p) + j;
-                    const int expected = level_table(bits)[block.code(at)];
-                    const int found    = byte_of(words[i * layout::parts + p], j);
-                    seen[at]++;
-                    CHECK(found == expected, "eoq%d, %d: level %d is %d, not %d", bits, width, at, found, expected);
-                }
+template <int code, int width> static void check_levels(const test_block<code, width> & block) {
+    const std::vector<int8_t> expected    = block.levels();
+    int                       seen[width] = { 0 };
+    for (int lane = 0; lane < eoq_block_shape<code, width>::lanes; ++lane) {
+        uint32_t words[8];
+        eoq_lane_levels<code, width>(block.at, lane, words);
+        for (int i = 0; i < 8; ++i) {
+            for (int j = 0; j < 4; ++j) {
+                const int at    = position_at<code, width>(4 * eoq_lane_word<code, width>(lane, i) + j);
+                const int found = byte_of(words[i], j);
+                seen[at]++;
+                CHECK(found == expected[at], "code %d, %d: level %d is %d, not %d", code, width, at, found,
+                      expected[at]);
             }
         }
     }
     for (int i = 0; i < width; ++i) {
-        CHECK(seen[i] == 1, "eoq%d, %d: code %d taken %d times", bits, width, i, seen[i]);
+        CHECK(seen[i] == 1, "code %d, %d: code %d taken %d times", code, width, i, seen[i]);
     }
-    for (int lane = 0; lane < width / 4; ++lane) {
-        const uint32_t word = eoq_four_levels<bits, width>(block.at, lane);
-        for (int j = 0; j < 4; ++j) {
-            const int expected = level_table(bits)[block.code(4 * lane + j)];
-            CHECK(byte_of(word, j) == expected, "eoq%d, %d: four levels of lane %d", bits, width, lane);
+    typedef eoq_group<code, width> group;
+    for (int lane = 0; lane < group::lanes; ++lane) {
+        uint32_t words[2];
+        eoq_group_levels<code, width>(block.at, lane, words);
+        for (int i = 0; i < group::values; ++i) {
+            const int at = i / 4 * (width / 2) + 4 * lane + i % 4;
+            CHECK(byte_of(words[i / 4], i % 4) == expected[at], "code %d, %d: group's levels of lane %d", code, width,
+                  lane);
         }
     }
 }
 
 struct test_activations {
-    int8_t values[128];
-    float  scales[4];
+    int8_t values[256];
+    float  scales[8];
 
     uint32_t word(int j) const {
         uint32_t bytes;
@@ -107,22 +118,56 @@ struct test_activations {
 };
 
 // with powers of two for scales every sum of the dot product is exact
-template <int bits, int width> static void check_dot(const test_block<bits, width> & block, bool extreme) {
-    test_activations y;
-    double           expected = 0;
-    for (int i = 0; i < 4; ++i) {
-        y.scales[i] = ldexpf(1.0f, (int) (random_bits() % 5) - 2);
+template <int code, int width> static void check_dot(const test_block<code, width> & block, bool extreme) {
+    const std::vector<int8_t> levels = block.levels();
+    test_activations          y;
+    double                    expected = 0;
+    for (int i = 0; i < 8; ++i) {
+        y.scales[i] = width == 256 ? 1.0f : ldexpf(1.0f, (int) (random_bits() % 5) - 2);
     }
     for (int i = 0; i < width; ++i) {
-        const int level = level_table(bits)[block.code(i)];
+        const int level = levels[position_at<code, width>(i)];
         y.values[i]     = extreme ? (level < 0 ? -127 : 127) : (int8_t) ((int) (random_bits() % 255) - 127);
         expected += (double) y.scales[i / 32] * level * y.values[i];
     }
-    float sum = 0;
-    for (int lane = 0; lane < eoq_layout<bits, width>::lanes; ++lane) {
-        sum += eoq_lane_dot<bits, width>(block.at, lane, y);
+    double sum = 0;
+    for (int lane = 0; lane < eoq_block_shape<code, width>::lanes; ++lane) {
+        if constexpr (width == 256) {
+            uint32_t words[8];
+            int32_t  total = 0;
+            for (int i = 0; i < 8; ++i) {
+                words[i] = y.word(eoq_lane_word<code, width>(lane, i));
+                total    = eoq_dp4a(0x01010101, words[i], total);
+            }
+            sum += eoq_lane_dot_256<code>(block.at, lane, words, total);
+        } else {
+            sum += eoq_lane_dot<code, width>(block.at, lane, y);
+        }
     }
-    CHECK((double) sum == expected, "eoq%d, %d: dot product %.9g, not %.9g", bits, width, (double) sum, expected);
+    CHECK(sum == expected, "code %d, %d: dot product %.9g, not %.9g", code, width, sum, expected);
+}
+
+// The numbers and histories by words against the tables, for every window: bytes of a word are independent.
+static void check_digits() {
+    for (uint32_t window = 0; window < 0x10000; ++window) {
+        const uint32_t others = random_bits(), at = 8 * (window % 4);
+        const uint32_t mask   = 0xFFu << at;
+        const uint32_t before = (others & ~mask) | (window & 0xFF) << at;
+        const uint32_t own    = (random_bits() & ~mask) | (window >> 8) << at;
+        uint32_t       numbers[2];
+        eoq_trellis_numbers(own, before, &numbers[0], &numbers[1]);
+        for (int field = 0; field < 4; ++field) {
+            const uint32_t found = numbers[field % 2] >> (at + 4 * (field / 2)) & 15;
+            CHECK(found == eoq_trellis_number[window >> (2 * field) & 0x3FF], "number of %x, code %d", window, field);
+        }
+        for (int field = 0; field < 2; ++field) {
+            const uint32_t bits12 = window >> (4 * field), c2 = bits12 & 15, c1 = bits12 >> 4 & 15;
+            CHECK((eoq_trellis_history<4>(own, before) >> (at + 4 * field) & 15) == (c2 ^ eoq4t_older[c1]), "4: %x",
+                  window);
+            CHECK((eoq_trellis_history<5>(own, before) >> (at + 4 * field) & 15) == (c2 ^ eoq5t_older[c1]), "5: %x",
+                  window);
+        }
+    }
 }
 
 // the transform by the lanes of a group, as eoq-warp.cuh has it
@@ -142,12 +187,17 @@ template <int width, typename number> static void transform(number (*v)[4]) {
     }
 }
 
+// four values a lane of groups of 32 lanes, as with blocks of 256, or of fewer
+static uint32_t signs_of_four(int i) {
+    return i < 32 ? eoq_lane_signs<0>(i) : eoq_lane_signs<1>(i);
+}
+
 template <int width> static void check_rotation() {
     float expected[width], found[width / 4][4];
     for (int i = 0; i < width; ++i) {
         const float x       = ((int32_t) random_bits()) * 0x1p-28f;
         expected[i]         = eoq_sign_is_negative(i) ? -x : x;
-        found[i / 4][i % 4] = eoq_lane_signs(i / 4) >> (i % 4) & 1 ? -x : x;
+        found[i / 4][i % 4] = signs_of_four(i / 4) >> (i % 4) & 1 ? -x : x;
     }
     eoq_transform_f32(expected, width);
     transform<width>(found);
@@ -155,22 +205,24 @@ template <int width> static void check_rotation() {
 }
 
 // the bits of dequantised weights
-template <int bits, int width>
-static void check_weights(const test_block<bits, width> & block, const float * expected, float d) {
-    int32_t v[width / 4][4];
-    for (int lane = 0; lane < width / 4; ++lane) {
-        const uint32_t word = eoq_four_levels<bits, width>(block.at, lane);
-        for (int j = 0; j < 4; ++j) {
-            v[lane][j] = byte_of(word, j);
+template <int code, int width>
+static void check_weights(const test_block<code, width> & block, const float * expected, float d) {
+    typedef eoq_group<code, width> group;
+    int32_t                        v[width / 4][4];
+    for (int lane = 0; lane < group::lanes; ++lane) {
+        uint32_t words[2];
+        eoq_group_levels<code, width>(block.at, lane, words);
+        for (int i = 0; i < group::values; ++i) {
+            v[i / 4 * (width / 8) + lane][i % 4] = byte_of(words[i / 4], i % 4);
         }
     }
     transform<width>(v);
     float found[width];
     for (int i = 0; i < width; ++i) {
-        const bool negative = eoq_lane_signs(i / 4) >> (i % 4) & 1;
+        const bool negative = signs_of_four(i / 4) >> (i % 4) & 1;
         found[i]            = eoq_weight(v[i / 4][i % 4], negative, eoq_block_scale(d));
     }
-    CHECK(memcmp(expected, found, sizeof(found)) == 0, "eoq%d, %d: weights", bits, width);
+    CHECK(memcmp(expected, found, sizeof(found)) == 0, "code %d, %d: weights", code, width);
 }
 
 static void check_instructions() {
@@ -181,29 +233,33 @@ static void check_instructions() {
     }
     CHECK(eoq_byte_perm(0x03020100, 0x07060504, 0x7250) == 0x07020500, "byte_perm");
     CHECK(eoq_byte_perm(0x03020100, 0x07060504, 0x12F8BD) == 0x07000305, "byte_perm ignores the highest bits");
+    CHECK(eoq_permute(0x03020180, 0x8706057F, 0x7F8C) == 0x87FFFF00, "permute");
+    CHECK(eoq_blend(0x12345678, 0x9ABCDEF0, 0xFF00F00F) == 0x12BC5EF8, "blend");
     CHECK(eoq_dp4a(0x80FF7F01, 0x7F810280, 5) == 5 + -128 * 127 + -1 * -127 + 127 * 2 + 1 * -128, "dp4a");
     CHECK(eoq_negate(0x7F01017F, 0x01000100) == 0x8101FF7F, "negate");
 }
 
-#define CHECK_TYPE(T, t, bits, width, A, a)                                                     \
-    for (int round = 0; round < 40 + (1 << bits); ++round) {                                    \
-        test_block<bits, width> block(round % 2 == 0);                                          \
-        if (round >= 40) {                                                                      \
-            block.fill(round - 40);                                                             \
-        }                                                                                       \
-        check_levels<bits, width>(block);                                                       \
-        check_dot<bits, width>(block, round % 4 < 2);                                           \
-        float     weights[width];                                                               \
-        block_##t copy;                                                                         \
-        memcpy(&copy, block.at, sizeof(copy));                                                  \
-        dequantize_row_##t(&copy, weights, width);                                              \
-        check_weights<bits, width>(block, weights, eoq_scale_to_float(copy.d));                 \
-        static_assert(sizeof(block_##t) == eoq_layout<bits, width>::block_bytes, "block size"); \
+#define CHECK_TYPE(T, t, code, width, A, a)                                                          \
+    for (int round = 0; round < 40 + (1 << EOQ_BITS(code)); ++round) {                               \
+        test_block<code, width> block(round % 2 == 0);                                               \
+        if (round >= 40) {                                                                           \
+            block.fill(round - 40);                                                                  \
+        }                                                                                            \
+        check_levels<code, width>(block);                                                            \
+        check_dot<code, width>(block, round % 4 < 2);                                                \
+        float     weights[width];                                                                    \
+        block_##t copy;                                                                              \
+        memcpy(&copy, block.at, sizeof(copy));                                                       \
+        dequantize_row_##t(&copy, weights, width);                                                   \
+        check_weights<code, width>(block, weights, eoq_scale_to_float(copy.d));                      \
+        static_assert(sizeof(block_##t) == eoq_block_shape<code, width>::block_bytes, "block size"); \
     }
 
 int main() {
     check_instructions();
+    check_digits();
     for (int round = 0; round < 100; ++round) {
+        check_rotation<256>();
         check_rotation<128>();
         check_rotation<64>();
     }

@@ -1,5 +1,6 @@
-// The kernels of ggml_patch/cuda on an emulated warp, with the strides and counts that ggml-cuda gives them: activations
-// rotated and quantised, rows dequantised and fetched, tiles of mmq. EOQ_MMA_TILES chooses the layout of tiles.
+// The kernels of ggml_patch/cuda on an emulated warp, with the strides and counts that ggml-cuda gives them:
+// activations rotated and quantised, rows dequantised and fetched, tiles of mmq. EOQ_MMA_TILES chooses the layout of
+// tiles.
 
 #ifdef EOQ_MMA_TILES
 #    define TURING_MMA_AVAILABLE
@@ -42,16 +43,54 @@ template <int width> static std::vector<float> rotated(const float * x, int64_t 
     return v;
 }
 
-static void check_quantized(const float * v, float d, const int8_t * qs, const char * what) {
-    float amax = 0;
-    for (int i = 0; i < 32; ++i) {
+// Position in a row, of blocks of `width`, of the value that is number `at` of the quantised row.
+template <int width> static int64_t position_at(int64_t at) {
+    if (width != 256) {
+        return at;
+    }
+    const int slot = (int) (at % 256), i = 16 * (slot / 128) + slot % 128 / 16 + slot / 8 % 2 * 8;
+    return at - slot + 4 * i + slot % 8 / 2 + slot % 2 * 128;
+}
+
+// 32 values that begin at number `at` of a quantised row; `precision` is that of the scale
+template <int width>
+static void check_quantized(const std::vector<float> & v, int64_t at, float d, const int8_t * qs, float precision) {
+    const int64_t n    = width == 256 ? 256 : 32;
+    float         amax = 0;
+    for (int64_t i = at / n * n; i < at / n * n + n; ++i) {
         amax = std::max(amax, fabsf(v[i]));
     }
-    CHECK(fabsf(d - amax / 127) <= 1e-6f * amax, "%s: scale %g for %g", what, (double) d, (double) amax);
+    CHECK(fabsf(d - amax / 127) <= precision * amax / 127, "%d: scale %g for %g", width, (double) d, (double) amax);
     for (int i = 0; i < 32; ++i) {
-        CHECK(fabsf(v[i] - d * qs[i]) <= 0.5001f * d, "%s: %d for %g", what, qs[i], (double) (v[i] / d));
+        const float expected = v[position_at<width>(at + i)];
+        CHECK(fabsf(expected - d * qs[i]) <= (0.5001f + 127 * precision) * d, "%d: %d for %g", width, qs[i],
+              (double) (expected / d));
     }
 }
+
+static constexpr float FP16_PRECISION = 0x1p-11f, FP32_PRECISION = 1e-6f;
+
+// a row of what mmvq reads, as int8 values and a scale for each 32
+template <int width> struct q8_1_row {
+    std::vector<int8_t> qs;
+    std::vector<float>  scales;
+
+    q8_1_row(const block_q8_1 * y, int64_t n) {
+        for (int64_t i = 0; i < n / 32; ++i) {
+            if constexpr (width == 256) {
+                const eoq_q8_256 & block = ((const eoq_q8_256 *) y)[i / 8];
+                qs.insert(qs.end(), block.qs + 32 * (i % 8), block.qs + 32 * (i % 8) + 32);
+                scales.push_back(eoq_scale_to_float((uint16_t) block.heads[i % 8]));
+            } else {
+                qs.insert(qs.end(), y[i].qs, y[i].qs + 32);
+                scales.push_back(__low2float(y[i].ds));
+            }
+        }
+    }
+};
+
+// of a block of threads for 512 values
+template <int width> static constexpr uint32_t THREADS = 512 / eoq_thread_values<width>();
 
 // three dimensions of rows that do not lie close together
 template <int width> static void test_quantize_row(int64_t ne00, int64_t ne0) {
@@ -61,17 +100,29 @@ template <int width> static void test_quantize_row(int64_t ne00, int64_t ne0) {
     std::fill_n(x.begin(), std::min<int64_t>(ne00, width), 0.0f);  // a block of zeros
     const std::vector<float> kept = x;
     std::vector<block_q8_1>  y(ne0 / 32 * ne1 * ne2 * ne3);
-    launch({ (uint32_t) (ne0 / 512), (uint32_t) ne1, (uint32_t) (ne2 * ne3) }, { 128, 1, 1 }, [&] {
+    launch({ (uint32_t) (ne0 / 512), (uint32_t) ne1, (uint32_t) (ne2 * ne3) }, { THREADS<width>, 1, 1 }, [&] {
         eoq_quantize_q8_1<width>({ x.data(), ne00, s01, s02, s03, ne0, ne1, ne2, ne3 }, init_fastdiv_values(ne2),
                                  y.data());
     });
     CHECK(x == kept, "the source was changed");
     for (int64_t row = 0; row < ne1 * ne2 * ne3; ++row) {
-        const int64_t i1 = row % ne1, i2 = row / ne1 % ne2, i3 = row / ne1 / ne2;
-        const auto    v = rotated<width>(x.data() + i1 * s01 + i2 * s02 + i3 * s03, ne00, ne0);
+        const int64_t         i1 = row % ne1, i2 = row / ne1 % ne2, i3 = row / ne1 / ne2;
+        const auto            v = rotated<width>(x.data() + i1 * s01 + i2 * s02 + i3 * s03, ne00, ne0);
+        const q8_1_row<width> found(y.data() + row * (ne0 / 32), ne0);
         for (int64_t b = 0; b < ne0 / 32; ++b) {
-            const block_q8_1 & block = y[row * (ne0 / 32) + b];
-            check_quantized(v.data() + 32 * b, block.ds.low, block.qs, "q8_1");
+            check_quantized<width>(v, 32 * b, found.scales[b], found.qs.data() + 32 * b, FP16_PRECISION);
+        }
+    }
+    if constexpr (width == 256) {
+        for (size_t b = 0; b < y.size() / 8; ++b) {
+            const eoq_q8_256 & block = ((const eoq_q8_256 *) y.data())[b];
+            for (int lane = 0; lane < 8; ++lane) {
+                int sum = 0;
+                for (int i = 0; i < 32; ++i) {
+                    sum += block.qs[128 * (i / 16) + 16 * lane + i % 16];
+                }
+                CHECK((int32_t) block.heads[lane] >> 16 == sum, "sum of lane %d", lane);
+            }
         }
     }
 }
@@ -82,7 +133,7 @@ template <int width> static void test_quantize_mmq(int64_t ne00, int64_t ne0, bo
     const std::vector<float>    x = random_floats(s02 * ne2);
     const std::vector<int32_t>  ids{ 6, 0, 3, 3, 1 };
     std::vector<block_q8_1_mmq> y(ne0 / 128 * ne1 * ne2);
-    launch({ (uint32_t) ne1, (uint32_t) (ne0 / 512), (uint32_t) ne2 }, { 128, 1, 1 }, [&] {
+    launch({ (uint32_t) ne1, (uint32_t) (ne0 / 512), (uint32_t) ne2 }, { THREADS<width>, 1, 1 }, [&] {
         eoq_quantize_mmq_q8_1<width>({ x.data(), ne00, s01, s02, s02, ne0, ne1, ne2, 1 },
                                      with_ids ? ids.data() : nullptr, y.data());
     });
@@ -92,7 +143,8 @@ template <int width> static void test_quantize_mmq(int64_t ne00, int64_t ne0, bo
             for (int64_t kb = 0; kb < ne0 / 128; ++kb) {
                 const block_q8_1_mmq & block = y[i2 * (ne0 / 128 * ne1) + kb * ne1 + i1];
                 for (int part = 0; part < 4; ++part) {
-                    check_quantized(v.data() + 128 * kb + 32 * part, block.d4[part], block.qs + 32 * part, "mmq");
+                    check_quantized<width>(v, 128 * kb + 32 * part, block.d4[part], block.qs + 32 * part,
+                                           FP32_PRECISION);
                 }
             }
         }
@@ -105,7 +157,7 @@ template <int width> static void test_quantize_scatter(int64_t ne00, int64_t ne0
     const std::vector<float>    x = random_floats(ne00 * tokens);
     const std::vector<int32_t>  row_of_slot{ 4, 0, 5, 2, 1, 3 };
     std::vector<block_q8_1_mmq> y(ne0 / 128 * rows);
-    launch({ (uint32_t) tokens, (uint32_t) (ne0 / 512), 1 }, { 128, 1, 1 }, [&] {
+    launch({ (uint32_t) tokens, (uint32_t) (ne0 / 512), 1 }, { THREADS<width>, 1, 1 }, [&] {
         eoq_quantize_scatter_mmq_q8_1<width>({ x.data(), ne00, ne00, 0, 0, ne0, tokens, 1, 1 }, row_of_slot.data(),
                                              y.data(), rows, used);
     });
@@ -114,7 +166,7 @@ template <int width> static void test_quantize_scatter(int64_t ne00, int64_t ne0
         for (int64_t kb = 0; kb < ne0 / 128; ++kb) {
             const block_q8_1_mmq & block = y[kb * rows + row_of_slot[slot]];
             for (int part = 0; part < 4; ++part) {
-                check_quantized(v.data() + 128 * kb + 32 * part, block.d4[part], block.qs + 32 * part, "scattered");
+                check_quantized<width>(v, 128 * kb + 32 * part, block.d4[part], block.qs + 32 * part, FP32_PRECISION);
             }
         }
     }
@@ -132,20 +184,20 @@ template <typename block_t> static std::vector<block_t> random_blocks(int64_t n)
     return blocks;
 }
 
-template <int bits, int width, typename block_t>
+template <int code, int width, typename block_t>
 static void test_dequantize(void (*reference)(const block_t *, float *, int64_t)) {
     for (const int64_t n : { 1, 9 }) {
         const std::vector<block_t> blocks = random_blocks<block_t>(n);
         std::vector<float>         expected(n * width), found(n * width);
         reference(blocks.data(), expected.data(), n * width);
-        launch({ (uint32_t) ((n * width / 4 + 255) / 256), 1, 1 }, { 256, 1, 1 },
-               [&] { eoq_dequantize_row<bits, width>(blocks.data(), found.data(), n); });
-        CHECK(memcmp(expected.data(), found.data(), n * width * sizeof(float)) == 0, "eoq%d, %d: %d blocks", bits,
+        launch({ (uint32_t) ((n * width / eoq_group<code, width>::values + 255) / 256), 1, 1 }, { 256, 1, 1 },
+               [&] { eoq_dequantize_row<code, width>(blocks.data(), found.data(), n); });
+        CHECK(memcmp(expected.data(), found.data(), n * width * sizeof(float)) == 0, "code %d, %d: %d blocks", code,
               width, (int) n);
     }
 }
 
-template <int bits, int width, typename block_t>
+template <int code, int width, typename block_t>
 static void test_get_rows(void (*reference)(const block_t *, float *, int64_t)) {
     const int64_t              ne01 = 5, blocks_of_row = 5, ne00 = blocks_of_row * width, ne10 = 3, ne11 = 2, ne12 = 2;
     const std::vector<block_t> blocks = random_blocks<block_t>(blocks_of_row * ne01 * ne11 * ne12);
@@ -170,23 +222,28 @@ static void test_get_rows(void (*reference)(const block_t *, float *, int64_t)) 
                                   nb1,
                                   nb1 * ne10,
                                   nb1 * ne10 * ne11 };
-        eoq_get_rows<bits, width>(blocks.data(), ids.data(), found.data(), fetch);
+        eoq_get_rows<code, width>(blocks.data(), ids.data(), found.data(), fetch);
     });
     for (int64_t i = 0; i < (int64_t) ids.size(); ++i) {
         const int64_t i11 = i / ne10 % ne11, i12 = i / ne10 / ne11;
         reference(blocks.data() + (ids[i] + ne01 * (i11 + ne11 * i12)) * blocks_of_row, expected.data(), ne00);
-        CHECK(memcmp(expected.data(), found.data() + i * ne00, ne00 * sizeof(float)) == 0, "eoq%d, %d: row %d", bits,
+        CHECK(memcmp(expected.data(), found.data() + i * ne00, ne00 * sizeof(float)) == 0, "code %d, %d: row %d", code,
               width, (int) i);
     }
 }
 
-static const int8_t * level_table(int bits) {
-    const int8_t * tables[] = { eoq2_levels, eoq3_levels, eoq4_levels, eoq5_levels, eoq6_levels };
-    return tables[bits - 2];
+// levels of a block in the order of its activations
+template <int code, int width, typename block_t> static std::vector<int8_t> levels_of(const block_t & block) {
+    std::vector<int8_t> levels(width), in_order(width);
+    eoq_block_levels(block.qs, code, width, levels.data());
+    for (int i = 0; i < width; ++i) {
+        in_order[i] = levels[position_at<width>(i)];
+    }
+    return in_order;
 }
 
 // a tile of 64 rows and 256 columns: levels and scales where the products of Q8_0 look for them
-template <int bits, int width, ggml_type type, bool fallback, typename block_t> static void test_tiles(int i_max) {
+template <int code, int width, ggml_type type, bool fallback, typename block_t> static void test_tiles(int i_max) {
     constexpr int              rows = 64, blocks_of_row = 256 / width + 3, kbx0 = 2;
     const std::vector<block_t> blocks = random_blocks<block_t>(rows * blocks_of_row);
     std::vector<int>           tile(rows * 128, 0x55555555);
@@ -202,9 +259,9 @@ template <int bits, int width, ggml_type type, bool fallback, typename block_t> 
     for (int row = 0; row <= (fallback ? i_max : rows - 1); ++row) {
         for (int i = 0; i < 256; ++i) {
             const block_t & block    = blocks[row * blocks_of_row + kbx0 + i / width];
-            const int       expected = level_table(bits)[eoq_code(block.qs, i % width, bits, width)];
+            const int       expected = levels_of<code, width>(block)[i % width];
             const int       found    = (int8_t) (tile[row * qs_stride + i / 4] >> (8 * (i % 4)));
-            CHECK(found == expected, "eoq%d, %d: level %d of row %d is %d, not %d", bits, width, i, row, found,
+            CHECK(found == expected, "code %d, %d: level %d of row %d is %d, not %d", code, width, i, row, found,
                   expected);
             float scale;
 #ifdef EOQ_MMA_TILES
@@ -212,55 +269,66 @@ template <int bits, int width, ggml_type type, bool fallback, typename block_t> 
 #else
             memcpy(&scale, &tile[scales_at + row * (2 * 32 / 8) + row / 4 + i / 32], sizeof(scale));
 #endif
-            CHECK(scale == eoq_scale_to_float(block.d) * EOQ_LEVEL_UNIT, "eoq%d, %d: scale of row %d", bits, width,
+            CHECK(scale == eoq_scale_to_float(block.d) * EOQ_LEVEL_UNIT, "code %d, %d: scale of row %d", code, width,
                   row);
         }
     }
 }
 
-// the products of mmvq over a row, block by block and lane by lane
-template <int bits, int width, typename block_t> static void test_vec_dot() {
-    const int                  n      = 5;
+// The products of mmvq over a row, block by block and lane by lane, with activations as their quantiser leaves them.
+// They are the products of the levels and these values, and near those of the weights and the activations.
+template <int code, int width, typename block_t>
+static void test_product(void (*reference)(const block_t *, float *, int64_t)) {
+    const int                  n = 7, ne0 = (n * width + 511) / 512 * 512;
     const std::vector<block_t> blocks = random_blocks<block_t>(n + 2);
-    std::vector<block_q8_1>    y(n * width / 32);
-    double                     expected = 0;
-    for (block_q8_1 & block : y) {
-        block.ds = make_half2(ldexpf(1.0f, (int) (random_bits() % 3)), 0.0f);
-        for (int8_t & q : block.qs) {
-            q = (int8_t) ((int) (random_bits() % 255) - 127);
-        }
-    }
-    float found = 0;
+    const std::vector<float>   x      = random_floats(n * width);
+    std::vector<float>         weights(n * width);
+    reference(blocks.data() + 2, weights.data(), n * width);
+    std::vector<block_q8_1> y(ne0 / 32);
+    launch({ (uint32_t) (ne0 / 512), 1, 1 }, { THREADS<width>, 1, 1 }, [&] {
+        eoq_quantize_q8_1<width>({ x.data(), n * width, n * width, n * width, n * width, ne0, 1, 1, 1 },
+                                 init_fastdiv_values(1), y.data());
+    });
+    const q8_1_row<width> row(y.data(), ne0);
+    double                expected = 0, truth = 0, energy = 0;
+    float                 found = 0;
     for (int b = 0; b < n; ++b) {
-        const block_t & block = blocks[b + 2];
+        const std::vector<int8_t> levels = levels_of<code, width>(blocks[b + 2]);
         for (int i = 0; i < width; ++i) {
-            const block_q8_1 & q8 = y[(b * width + i) / 32];
-            expected += (double) eoq_scale_to_float(block.d) * EOQ_LEVEL_UNIT * q8.ds.low * q8.qs[i % 32] *
-                        level_table(bits)[eoq_code(block.qs, i, bits, width)];
+            const int at = b * width + i;
+            expected += (double) eoq_scale_to_float(blocks[b + 2].d) * EOQ_LEVEL_UNIT * row.scales[at / 32] *
+                        row.qs[at] * levels[i];
+            truth += (double) weights[at] * x[at];
+            energy += (double) weights[at] * weights[at] * x[at] * x[at];
         }
         for (int lane = 0; lane < width / 32; ++lane) {
-            found += vec_dot_eoq_q8_1<bits, width>(blocks.data(), y.data() + b * width / 32, b + 2, lane);
+            found += vec_dot_eoq_q8_1<code, width>(blocks.data(), y.data() + b * width / 32, b + 2, lane);
         }
     }
-    CHECK(fabs(found - expected) <= 1e-5 * fabs(expected) + 1e-2, "eoq%d, %d: %g, not %g", bits, width, (double) found,
+    CHECK(fabs(found - expected) <= 1e-5 * sqrt(energy), "code %d, %d: %g, not %g", code, width, (double) found,
           expected);
+    CHECK(fabs(found - truth) <= 0.05 * sqrt(energy), "code %d, %d: %g, not %g", code, width, (double) found, truth);
 }
 
-#define TEST_TYPE(T, t, bits, width, A, a)                        \
-    test_dequantize<bits, width, block_##t>(dequantize_row_##t);  \
-    test_get_rows<bits, width, block_##t>(dequantize_row_##t);    \
-    test_tiles<bits, width, GGML_TYPE_##T, false, block_##t>(63); \
-    test_tiles<bits, width, GGML_TYPE_##T, true, block_##t>(20);  \
-    test_vec_dot<bits, width, block_##t>();
+#define TEST_TYPE(T, t, code, width, A, a)                        \
+    test_dequantize<code, width, block_##t>(dequantize_row_##t);  \
+    test_get_rows<code, width, block_##t>(dequantize_row_##t);    \
+    test_tiles<code, width, GGML_TYPE_##T, false, block_##t>(63); \
+    test_tiles<code, width, GGML_TYPE_##T, true, block_##t>(20);  \
+    test_product<code, width, block_##t>(dequantize_row_##t);
 
 int main() {
+    test_quantize_row<256>(1280, 1536);
+    test_quantize_row<256>(256, 512);
     test_quantize_row<128>(896, 1024);
     test_quantize_row<64>(576, 1024);
     test_quantize_row<64>(64, 512);
     for (const bool with_ids : { false, true }) {
+        test_quantize_mmq<256>(768, 1024, with_ids);
         test_quantize_mmq<128>(384, 512, with_ids);
         test_quantize_mmq<64>(960, 1024, with_ids);
     }
+    test_quantize_scatter<256>(1280, 1536);
     test_quantize_scatter<128>(640, 1024);
     test_quantize_scatter<64>(64, 512);
     GGML_EOQ_WEIGHT_TYPES(TEST_TYPE)

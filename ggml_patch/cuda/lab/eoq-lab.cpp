@@ -23,7 +23,7 @@ static const char * const USAGE =
     "\n"
     "  --device NAME     device of ggml (default: the first GPU, or else CPU)\n"
     "  --op LIST         of mul_mat, mul_mat_id, get_rows, cpy (default: all)\n"
-    "  --types LIST      of eoq4, q4_K, iq4_xs, ... (default: the ten EOQ types, q4_K, q5_K, q6_K, iq4_xs)\n"
+    "  --types LIST      of eoq4, q4_K, iq4_xs, ... (default: all EOQ types, q2_K to q6_K, iq4_xs)\n"
     "  --rows N          rows of the weights (default: 4096)\n"
     "  --length K        length of a row (default: 14336)\n"
     "  --columns LIST    columns of activations, or rows to get (default: 1,2,4,8,16,512)\n"
@@ -399,7 +399,7 @@ int main(int argc, char ** argv) {
     }
     const std::string device = ggml_backend_dev_description(ggml_backend_get_device(backend));
     if (o.types.empty()) {
-#define TYPE_NAME(T, t, bits, width, A, a) o.types.push_back(#t);
+#define TYPE_NAME(T, t, code, width, A, a) o.types.push_back(#t);
         GGML_EOQ_WEIGHT_TYPES(TYPE_NAME)
 #undef TYPE_NAME
         for (const char * peer : { "q2_K", "q3_K", "q4_K", "q5_K", "q6_K", "iq4_xs" }) {
@@ -433,7 +433,7 @@ int main(int argc, char ** argv) {
     }
 
     bool all_right = true;
-    printf("%-10s %-8s %7s %10s %-5s %10s %8s %8s %10s\n", "op", "type", "columns", "error", "", "us", "GB/s",
+    printf("%-10s %-9s %7s %10s %-5s %10s %8s %8s %10s\n", "op", "type", "columns", "error", "", "us", "GB/s",
            "of copy", "speed");
     for (const lab_result & r : results) {
         double peer = 0;
@@ -441,7 +441,7 @@ int main(int argc, char ** argv) {
             peer =
                 other.op == r.op && other.columns == r.columns && other.type == peer_of(r.type) ? other.seconds : peer;
         }
-        printf("%-10s %-8s %7lld %10.2e %-5s", r.op.c_str(), r.type.c_str(), (long long) r.columns, r.error,
+        printf("%-10s %-9s %7lld %10.2e %-5s", r.op.c_str(), r.type.c_str(), (long long) r.columns, r.error,
                r.is_right ? "ok" : "WRONG");
         if (r.seconds > 0) {
             printf(" %10.1f %8.1f %8.2f", r.seconds * 1e6, r.bytes / r.seconds / 1e9, r.bytes / r.seconds / copy);
