@@ -16,6 +16,7 @@ from terminal.cores import available_cores
 
 DTYPES = ("float32", "bfloat16")
 ROUNDINGS = ("feedback", "nearest")
+EFFORT_LEVELS = (1, 2, 3)
 _LEAST_SEQUENCE = 8
 _DEFAULT_MEMORY = 4 << 30
 
@@ -87,7 +88,8 @@ class TypeOptions:
     @cached_property
     def default_output(self) -> TypeChoice:
         """EOQ6, as wide as the other weights."""
-        return eoq_choice(weight_type("eoq6" if self.weights.any_width else "eoq6_64"))
+        width = self.weights.eoq.width if self.weights.eoq else None
+        return eoq_choice(weight_type("eoq6_64" if width == 64 else "eoq6"))
 
     @cached_property
     def token_embd(self) -> TypeChoice | None:
@@ -159,6 +161,8 @@ class RoundingOptions:
     """Added to the moments' diagonal for error feedback, relative to its mean."""
     shrinkage: float = 0.5
     """Share of the correlations between inputs that is taken for an accident of the calibration text."""
+    effort: int = 2
+    """How widely error feedback searches the trellis types, 1 to 3."""
     device: str = "cpu"
     """A device of PyTorch for error feedback and the search for scales."""
 
@@ -169,6 +173,8 @@ class RoundingOptions:
             raise OptionError(f"the damping must be above 0 and at most 1, not {self.damping}")
         if not 0 <= self.shrinkage <= 1:
             raise OptionError(f"the shrinkage must be at least 0 and at most 1, not {self.shrinkage}")
+        if self.effort not in EFFORT_LEVELS:
+            raise OptionError(f"the effort must be one of 1, 2 and 3, not {self.effort}")
 
     @property
     def is_calibrated(self) -> bool:
@@ -209,6 +215,8 @@ class ConversionOptions:
             chosen.append(f"shrinkage={rounding.shrinkage:g}")
         if rounding.method == "feedback":
             chosen.append(f"damping={rounding.damping:g}")
+            if types.weights.eoq is not None and types.weights.eoq.is_trellis:
+                chosen.append(f"effort={rounding.effort}")
         if types.output:
             chosen.append(f"output-type={types.output.name}")
         if types.token_embd:

@@ -99,7 +99,7 @@ def _calibrated(
     from converter.scaling.stage import fold_record, search_scales
 
     with_feedback = options.method == "feedback"
-    feedback_options = FeedbackOptions(options.damping, device=options.device)
+    feedback_options = FeedbackOptions(options.damping, device=options.device, effort=options.effort)
     notes = tuple(statistics.warnings())
     folds: Sequence[Fold] = ()
     if options.awq:

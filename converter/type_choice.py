@@ -30,19 +30,22 @@ class TypeChoice:
     @property
     def any_width(self) -> bool:
         """Whether the row length decides how wide the blocks are."""
-        return self.eoq is not None and self.eoq.width == max(t.width for t in WEIGHT_TYPES)
+        return self.eoq is not None and self.eoq.name == self.eoq.family
 
     def for_row(self, row_length: int) -> GGMLQuantizationType | None:
         """The type for rows of this length, or None when no whole number of blocks makes such a row."""
         if self.eoq is not None and self.any_width:
-            fitting = weight_type_for_row(self.eoq.bits, row_length)
+            fitting = weight_type_for_row(self.eoq.family, row_length)
             return GGMLQuantizationType(fitting.id) if fitting else None
         return self.type if row_length % block_length(self.type) == 0 else None
 
     @property
     def blocks(self) -> str:
         """The block lengths that rows may be made of, for messages."""
-        return "64 or 128" if self.any_width else str(block_length(self.type))
+        if self.eoq is None or not self.any_width:
+            return str(block_length(self.type))
+        *widths, widest = sorted(t.width for t in WEIGHT_TYPES if t.family == self.eoq.family)
+        return f"{', '.join(map(str, widths))} or {widest}"
 
 
 def eoq_choice(eoq: WeightType) -> TypeChoice:

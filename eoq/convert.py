@@ -65,6 +65,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add_calibration_options(method)
     how("--damping", type=float, metavar="X", help="of error feedback, relative to the inputs' energy (default: 0.02)")
     how("--shrinkage", type=float, metavar="X", help="share of the inputs' correlations not to rely on (default: 0.5)")
+    how("--effort", type=int, metavar="N", help="how widely to search eoq2t to eoq5t, 1 (fast) to 3 (default: 2)")
     add("--allow-requantize", action="store_true", help="accept a model that is quantised already")
     add_source_options(parser, beside="the output")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
@@ -96,7 +97,12 @@ def run(arguments: argparse.Namespace) -> None:
         rounding=RoundingOptions(
             method="nearest" if arguments.rtn else arguments.rounding,
             awq=arguments.awq == "on" and not arguments.rtn,
-            **given(damping=arguments.damping, shrinkage=arguments.shrinkage, device=arguments.device),
+            **given(
+                damping=arguments.damping,
+                shrinkage=arguments.shrinkage,
+                effort=arguments.effort,
+                device=arguments.device,
+            ),
         ),
         statistics=arguments.stats or arguments.imatrix,
         calibration=calibration_options(arguments),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from bench.quality.ablation_variants import BITS, METHODS, PEERS, Variant
+from bench.quality.ablation_variants import BITS, METHODS, PEERS, TRELLIS_BITS, Variant
 from terminal.table import markdown_table
 
 AIMS = {
@@ -75,10 +75,10 @@ def all_files(results: Results, texts: Sequence[str]) -> str:
 def by_method(results: Results, text: str) -> str:
     """KL divergence: a row a type, a column a method."""
     rows = []
-    for bits in BITS:
-        results_by_method = [results.get(Variant(f"EOQ{bits}", method), {}).get(text) for method in METHODS]
+    for name in (*(f"EOQ{bits}" for bits in BITS), *(f"EOQ{bits}T" for bits in TRELLIS_BITS)):
+        results_by_method = [results.get(Variant(name, method), {}).get(text) for method in METHODS]
         if any(results_by_method):
-            rows.append((f"EOQ{bits}", *(f"{r.kld:.4f} ± {r.kld_error:.4f}" if r else "" for r in results_by_method)))
+            rows.append((name, *(f"{r.kld:.4f} ± {r.kld_error:.4f}" if r else "" for r in results_by_method)))
     return markdown_table(("type", *METHODS), rows)
 
 

@@ -15,7 +15,8 @@ METHODS = {
 """Options of tools/convert_eoq.py, the statistics aside."""
 
 BITS = (2, 3, 4, 5, 6)
-PEERS = ("IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS", "Q4_K_S", "Q5_K_S")
+TRELLIS_BITS = (2, 3, 4, 5)
+PEERS = ("IQ2_XXS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS", "Q4_K_S", "Q5_K_S")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,11 @@ class Variant:
         return self.method not in (None, "plain")
 
 
-VARIANTS = (*(Variant(f"EOQ{b}", m) for b in BITS for m in METHODS), *(Variant(t) for t in PEERS))
+VARIANTS = (
+    *(Variant(f"EOQ{b}", m) for b in BITS for m in METHODS),
+    *(Variant(f"EOQ{b}T", m) for b in TRELLIS_BITS for m in METHODS),
+    *(Variant(t) for t in PEERS),
+)
 
 
 @dataclass(frozen=True)

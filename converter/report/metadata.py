@@ -6,6 +6,7 @@ from gguf import GGML_QUANT_VERSION, GGUFValueType
 
 from converter.plan import Plan
 from eoq_formats.codebooks import codebook
+from eoq_formats.trellis import trellis_code
 from gguf_files.header import MetadataEntry, pack_array, pack_entry
 from gguf_files.tensor_types import is_quantized, type_name
 
@@ -44,8 +45,18 @@ def _types(plan: Plan) -> list[MetadataEntry]:
     if not plan.eoq_types:
         return []
     names = pack_array("eoq.types", GGUFValueType.STRING, [t.name.lower() for t in plan.eoq_types])
-    bits = sorted({t.bits for t in plan.eoq_types})
-    return [names, *(pack_array(f"eoq.codebook.{b}", GGUFValueType.INT8, codebook(b).levels.tolist()) for b in bits)]
+    scalar = sorted({t.bits for t in plan.eoq_types if not t.is_trellis})
+    trellis = sorted({t.bits for t in plan.eoq_types if t.is_trellis})
+    return [
+        names,
+        *(pack_array(f"eoq.codebook.{b}", GGUFValueType.INT8, codebook(b).levels.tolist()) for b in scalar),
+        *(pack_array(f"eoq.trellis.{b}", GGUFValueType.INT8, _trellis_levels(b)) for b in trellis),
+    ]
+
+
+def _trellis_levels(bits: int) -> list[int]:
+    code = trellis_code(bits)
+    return [*code.first.tolist(), *(code.second.tolist() if code.code_bits == 4 else ())]
 
 
 def _source_types(plan: Plan) -> list[MetadataEntry]:

@@ -1,11 +1,13 @@
-"""Rounding the columns of one block of 128 or 64, one after the other, for many rows at once.
+"""Rounding the columns of one block, one after the other, for many rows at once.
 
 `BlockRounding` says what is computed. On the CPU numba does it; on any other device torch does, all rows side by side.
-The plain version that both are tested against is converter/rounding/feedback_reference.py.
+The plain version that both are tested against is converter/rounding/feedback_reference.py. Blocks of
+a trellis are rounded by numba wherever the rest is done.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,9 +15,19 @@ from numpy.typing import NDArray
 
 from converter.rounding import feedback_kernels as block_kernels
 from converter.rounding.hessian import BlockFactors
+from converter.rounding.trellis_kernels import TrellisEffort, refit_trellis_units, round_trellis_rows
 from eoq_formats.codebooks import codebook
 from eoq_formats.reference import LEVEL_UNIT
+from eoq_formats.trellis import trellis_code
 from eoq_formats.types import WeightType
+
+FIRST_SCALES = (0.96, 0.9333, 0.9867, 0.9067, 1.0133, 0.88, 1.04, 0.8533, 1.0667, 0.8267, 1.0933, 0.8, 1.12)
+"""Scales tried for a block, relative to the one that gives its RMS; the likely ones first, since they save the rest."""
+LATER_SCALES = (1.0, 0.975, 1.025, 0.95, 1.05)
+"""Scales tried when a block is rounded again, relative to the one it has."""
+TRELLIS_FIRST_SCALES = (1.0, 1.05, 0.95, 1.1, 0.9)
+TRELLIS_LATER_SCALES = (1.0,)
+"""Fewer for a trellis, whose searches take longer; the unit is fitted after each."""
 
 DESCENT_PASSES = 6
 """How often coordinate descent goes over a block at most."""
@@ -29,6 +41,15 @@ class RoundedBlock:
     """int8 (rows, w)"""
     units: torch.Tensor
     """float32 (rows,), the rotated weight of one level: an fp16 scale d times 2^-12 √w"""
+    codes: torch.Tensor | None = None
+    """uint8 (rows, w), of a trellis, whose levels alone do not tell them"""
+
+    @classmethod
+    def empty(cls, rows: int, t: WeightType, device: torch.device) -> "RoundedBlock":
+        """All zero."""
+        codes = torch.zeros((rows, t.width), dtype=torch.uint8, device=device) if t.is_trellis else None
+        levels = torch.zeros((rows, t.width), dtype=torch.int8, device=device)
+        return cls(levels, torch.zeros(rows, device=device), codes)
 
     @property
     def weights(self) -> torch.Tensor:
@@ -49,6 +70,16 @@ def to_units(wanted: torch.Tensor, t: WeightType) -> torch.Tensor:
 
 class BlockRounding(Protocol):
     """The steps of error feedback that go column by column."""
+
+    @property
+    def first_scales(self) -> Sequence[float]:
+        """Scales to try for a block, relative to the one that gives its RMS; the likely ones first."""
+        ...
+
+    @property
+    def later_scales(self) -> Sequence[float]:
+        """Scales to try when a block is rounded again, relative to the one it has."""
+        ...
 
     def round(
         self,
@@ -78,6 +109,9 @@ class BlockRounding(Protocol):
 
 class CpuBlockRounding:
     """BlockRounding by numba, on the threads that numba was given."""
+
+    first_scales = FIRST_SCALES
+    later_scales = LATER_SCALES
 
     def __init__(self, t: WeightType) -> None:
         book = codebook(t.bits)
@@ -115,6 +149,9 @@ class CpuBlockRounding:
 
 class TorchBlockRounding:
     """BlockRounding by torch on any device."""
+
+    first_scales = FIRST_SCALES
+    later_scales = LATER_SCALES
 
     def __init__(self, t: WeightType, device: torch.device) -> None:
         book = codebook(t.bits)
@@ -184,10 +221,55 @@ class TorchBlockRounding:
         return self._levels[self._code_of[doubled]]
 
 
-def make_block_rounding(t: WeightType, device: torch.device) -> BlockRounding:
+class TrellisBlockRounding:
+    """BlockRounding of trellis types by numba; what is on another device goes there and back."""
+
+    def __init__(self, t: WeightType, effort: TrellisEffort) -> None:
+        self._code = trellis_code(t.bits)
+        self._scale_unit = unit_of_scale(t)
+        self._effort = effort
+        self.first_scales = TRELLIS_FIRST_SCALES[: effort.candidates]
+        self.later_scales = TRELLIS_LATER_SCALES
+
+    def round(
+        self,
+        desired: torch.Tensor,
+        weights: torch.Tensor,
+        factor: torch.Tensor,
+        pivots: torch.Tensor,
+        candidates: torch.Tensor,
+        block: RoundedBlock,
+        limits: torch.Tensor | None,
+    ) -> None:
+        assert block.codes is not None
+        if limits is None:
+            limits = torch.full((len(desired),), torch.inf, dtype=torch.float64)
+        arrays = [_array(x) for x in (desired, weights, factor, pivots, candidates, limits)]
+        parts = block.codes, block.levels, block.units
+        codes, levels, units = (_array(x) for x in parts)
+        costs = np.empty(len(desired), dtype=np.float64)
+        own, others, pushes, weighing, tried, limit = arrays
+        round_trellis_rows(
+            own, others, pushes, weighing, tried, limit, self._code, self._effort, codes, levels, units, costs
+        )
+        if block.units.device.type != "cpu":
+            for part, array in zip(parts, (codes, levels, units), strict=True):
+                part.copy_(torch.from_numpy(array))
+
+    def descend(self, gradient: torch.Tensor, factors: BlockFactors, block: RoundedBlock) -> None:
+        """Move the unit alone: a level depends on the codes of its neighbours."""
+        units = _array(block.units)
+        refit_trellis_units(_array(gradient), _array(factors.matrix), _array(block.levels), self._scale_unit, units)
+        if block.units.device.type != "cpu":
+            block.units.copy_(torch.from_numpy(units))
+
+
+def make_block_rounding(t: WeightType, device: torch.device, effort: TrellisEffort) -> BlockRounding:
+    if t.is_trellis:
+        return TrellisBlockRounding(t, effort)
     return CpuBlockRounding(t) if device.type == "cpu" else TorchBlockRounding(t, device)
 
 
-def _array(x: torch.Tensor) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = x.contiguous().numpy()
+def _array(x: torch.Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = x.contiguous().cpu().numpy()
     return array

@@ -18,18 +18,16 @@ from converter.rounding.block_rounding import (
 from converter.rounding.hessian import Hessian, damped_hessian
 from converter.rounding.nearest import RoundToNearest
 from converter.rounding.rounded_rows import RoundedRows, WeightedError, row_chunks
+from converter.rounding.trellis_kernels import EFFORTS, TrellisEffort
 from converter.statistics import Statistics
-from converter.statistics.factor import rotation_matrix
+from converter.statistics.factor import Basis, rotation_matrix
 from eoq_formats import kernels
 from eoq_formats.codebooks import codebook
+from eoq_formats.trellis import trellis_code
 from eoq_formats.types import WeightType
 from gguf_files.tensor_types import eoq_type
 from gguf_files.weights import Bytes, Floats, WeightReader
 
-FIRST_SCALES = (0.96, 0.9333, 0.9867, 0.9067, 1.0133, 0.88, 1.04, 0.8533, 1.0667, 0.8267, 1.0933, 0.8, 1.12)
-"""Scales tried for a block, relative to the one that gives its RMS; the likely ones first, since they save the rest."""
-LATER_SCALES = (1.0, 0.975, 1.025, 0.95, 1.05)
-"""Scales tried when a block is rounded again, relative to the one it has."""
 _WORTHWHILE = 1 - 1e-6
 """A block is rounded again only for at least this gain, which is above the rounding of float32 sums."""
 
@@ -41,9 +39,11 @@ class FeedbackOptions:
     damping: float = 0.02
     """Added to the diagonal of the moments, relative to its mean; ten times as much where that is not enough."""
     sweeps: int = 2
-    """How often all blocks are rounded again, each against the final codes of all others."""
+    """How often all blocks of a scalar type are rounded again, each against the final codes of all others."""
     device: str = "cpu"
     """A torch device."""
+    effort: int = 2
+    """How widely a trellis is searched, 1 to 3."""
     chunk_weights: int = 1 << 24
     """Weights in memory at a time; five float32 arrays of this size are held."""
 
@@ -58,8 +58,8 @@ class ErrorFeedback:
         self._nearest = nearest
         self._options = options
         self._device = torch.device(options.device)
-        self._hessian: tuple[tuple[str, int, int], Hessian | None, bool] | None = None
-        self._trial: tuple[NDArray[np.float32], int, Hessian | None] | None = None
+        self._hessian: tuple[tuple[str, int, Basis], Hessian | None, bool] | None = None
+        self._trial: tuple[NDArray[np.float32], Basis, Hessian | None] | None = None
 
     def round(self, plan: TensorPlan, weights: WeightReader) -> Iterator[RoundedRows]:
         eoq = eoq_type(plan.type)
@@ -87,15 +87,15 @@ class ErrorFeedback:
 
         `moments` float32 is (n, n), or (n,) where only the mean squares are known.
         """
-        if self._trial is None or self._trial[0] is not moments or self._trial[1] != t.width:
+        if self._trial is None or self._trial[0] is not moments or self._trial[1] != Basis.of(t):
             self._trial = None
-            hessian = damped_hessian(torch.from_numpy(moments).to(self._device), t.width, self._options.damping)
-            self._trial = moments, t.width, hessian
+            hessian = damped_hessian(torch.from_numpy(moments).to(self._device), Basis.of(t), self._options.damping)
+            self._trial = moments, Basis.of(t), hessian
         hessian = self._trial[2]
         if hessian is None:
             return kernels.dequantize(kernels.quantize(rows, t).data, t)
-        rotation = rotation_matrix(t.width).to(self._device)
-        state = FeedbackState(_rotated(rows, hessian.order, rotation), t, hessian)
+        rotation = rotation_matrix(Basis.of(t)).to(self._device)
+        state = FeedbackState(_rotated(rows, hessian.order, rotation), t, hessian, EFFORTS[1])
         state.first_pass()
         return kernels.dequantize(state.packed(), t)
 
@@ -104,27 +104,27 @@ class ErrorFeedback:
 
         Tensors with the same input come one after the other, so the last one is worth keeping.
         """
-        key = self._statistics.input_key(name), expert, eoq.width
+        key = self._statistics.input_key(name), expert, Basis.of(eoq)
         if self._hessian is None or self._hessian[0] != key:
             self._hessian = None  # frees its memory first
             moments = self._statistics.for_rounding(name, expert)
             on_device = torch.from_numpy(moments.values).to(self._device)
-            hessian = damped_hessian(on_device, eoq.width, self._options.damping)
+            hessian = damped_hessian(on_device, Basis.of(eoq), self._options.damping)
             self._hessian = key, hessian, moments.is_pooled
         return self._hessian[1:]
 
     def _round_rows(
         self, rows: Floats, t: WeightType, hessian: Hessian, to_nearest: RoundedRows, notes: tuple[str, ...]
     ) -> RoundedRows:
-        rotation = rotation_matrix(t.width).to(self._device)
+        rotation = rotation_matrix(Basis.of(t)).to(self._device)
         weights = _rotated(rows, hessian.order, rotation)
         nearest = _rotated(kernels.dequantize(to_nearest.data, t), hessian.order, rotation)
         nearest_costs = hessian.costs(weights - nearest)
-        state = FeedbackState(weights, t, hessian)
+        state = FeedbackState(weights, t, hessian, EFFORTS[self._options.effort])
         state.first_pass()
         product = hessian.product(state.errors)
         first_costs = hessian.costs(state.errors, product)
-        for _ in range(self._options.sweeps):
+        for _ in range(EFFORTS[self._options.effort].sweeps if t.is_trellis else self._options.sweeps):
             state.sweep(product)
         costs = hessian.costs(state.errors, product)
         data, errors = state.packed(), (state.errors.double() ** 2).sum(1).cpu().numpy()
@@ -146,21 +146,18 @@ class ErrorFeedback:
 class FeedbackState:
     """Rows of a tensor while their codes are chosen; blocks stand in the order of rounding."""
 
-    def __init__(self, weights: torch.Tensor, t: WeightType, hessian: Hessian) -> None:
+    def __init__(
+        self, weights: torch.Tensor, t: WeightType, hessian: Hessian, effort: TrellisEffort = EFFORTS[2]
+    ) -> None:
         """Rotated weights float32 (rows, n), blocks in the Hessian's order."""
         self.errors = torch.zeros_like(weights)
         """Weights minus rounded weights, (rows, n)."""
         self._weights = weights
         self._type = t
+        self._factor = trellis_code(t.bits).factor if t.is_trellis else codebook(t.bits).factor
         self._hessian = hessian
-        self._rounding: BlockRounding = make_block_rounding(t, weights.device)
-        rows, device = len(weights), weights.device
-        self.blocks = [
-            RoundedBlock(
-                torch.zeros((rows, t.width), dtype=torch.int8, device=device), torch.zeros(rows, device=device)
-            )
-            for _ in hessian.blocks
-        ]
+        self._rounding: BlockRounding = make_block_rounding(t, weights.device, effort)
+        self.blocks = [RoundedBlock.empty(len(weights), t, weights.device) for _ in hessian.blocks]
 
     def first_pass(self) -> None:
         """Round the blocks in turn; each takes on the errors of those before."""
@@ -169,7 +166,7 @@ class FeedbackState:
             pushed = self._hessian.feedback(self.errors, number)
             desired = weights if pushed is None else weights + pushed
             root_mean_square = desired.double().square().mean(1).sqrt().float()
-            candidates = self._candidates(root_mean_square / codebook(self._type.bits).factor, FIRST_SCALES)
+            candidates = self._candidates(root_mean_square / self._factor, self._rounding.first_scales)
             self._rounding.round(desired, weights, factors.factor, factors.pivots, candidates, block, None)
             self._part(self.errors, number)[:] = weights - block.weights
 
@@ -184,7 +181,7 @@ class FeedbackState:
             missing = slope @ factors.inverse
             limits = ((missing @ factors.own_factor).double().square() @ factors.own_pivots.double()) * _WORTHWHILE
             desired = before + missing
-            candidates = self._candidates(block.units, LATER_SCALES)
+            candidates = self._candidates(block.units, self._rounding.later_scales)
             self._rounding.round(desired, desired, factors.own_factor, factors.own_pivots, candidates, block, limits)
             gradient = slope + (before - block.weights) @ factors.matrix
             self._rounding.descend(gradient, factors, block)
@@ -195,9 +192,12 @@ class FeedbackState:
     def packed(self) -> Bytes:
         """The rows as bytes of the type, uint8 (rows, row bytes), blocks in the order of the file."""
         place = np.argsort(self._hessian.order)
-        levels = torch.stack([self.blocks[i].levels for i in place], dim=1)
         units = torch.stack([self.blocks[i].units for i in place], dim=1)
         scales: NDArray[np.float16] = (units / unit_of_scale(self._type)).half().cpu().numpy()
+        if self._type.is_trellis:
+            codes = torch.stack([_codes(self.blocks[i]) for i in place], dim=1)
+            return kernels.pack_chains(codes.reshape(len(codes), -1).cpu().numpy(), scales, self._type)
+        levels = torch.stack([self.blocks[i].levels for i in place], dim=1)
         return kernels.pack_rows(levels.reshape(len(levels), -1).cpu().numpy(), scales, self._type)
 
     def _part(self, matrix: torch.Tensor, number: int) -> torch.Tensor:
@@ -206,6 +206,11 @@ class FeedbackState:
 
     def _candidates(self, units: torch.Tensor, scales: Sequence[float]) -> torch.Tensor:
         return to_units(units[:, None] * torch.tensor(scales, device=units.device), self._type)
+
+
+def _codes(block: RoundedBlock) -> torch.Tensor:
+    assert block.codes is not None
+    return block.codes
 
 
 def _rotated(rows: Floats, order: NDArray[np.intp], rotation: torch.Tensor) -> torch.Tensor:

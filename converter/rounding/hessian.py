@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from converter.statistics.factor import Factor, factorise, unit_upper_factor
+from converter.statistics.factor import Basis, Factor, factorise, unit_upper_factor
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ class DiagonalHessian:
         return _costs(errors, self.product(errors) if product is None else product, self._ridge)
 
 
-def damped_hessian(moments: torch.Tensor, width: int, damping: float) -> Hessian | None:
+def damped_hessian(moments: torch.Tensor, basis: Basis, damping: float) -> Hessian | None:
     """H from second moments float32 (n, n) or mean squares (n,); None where they cannot be factorised."""
-    factor = factorise(moments, width, damping)
+    factor = factorise(moments, basis, damping)
     if factor is None:
         return None
     return FullHessian(factor) if moments.ndim == 2 else DiagonalHessian(factor)

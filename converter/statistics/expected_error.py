@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from converter.statistics.factor import Factor, factorise, rotate_both, rotation_matrix
+from converter.statistics.factor import Basis, Factor, factorise, rotate_both, rotation_matrix
 
 Vector = NDArray[np.float64]
 
@@ -53,13 +53,13 @@ class RoundedInput:
 
     def feedback(self, scales: Vector, damping: float, device: str = "cpu") -> float:
         """Error of error feedback over that of the codebook on N(0, 1); infinity where M cannot be factorised."""
-        factor = factorise(self._scaled(scales, device), self.width, damping)
+        factor = factorise(self._scaled(scales, device), Basis(self.width), damping)
         return math.inf if factor is None else float(self._block_weights(scales) @ _variances(factor))
 
     def feedback_slopes(self, scales: Vector, damping: float, device: str = "cpu") -> Slopes | None:
         """Slopes of the error that `feedback` gives, or None where that is infinite. Four times its work."""
         moments = self._scaled(scales, device)
-        factor = factorise(moments, self.width, damping)
+        factor = factorise(moments, Basis(self.width), damping)
         if factor is None:
             return None
         cost = self.energies * scales**2 * np.repeat(_variances(factor), self.width) / self.width
@@ -99,7 +99,7 @@ def _reach(moments: torch.Tensor, factor: Factor, block_weights: Vector) -> Vect
     inverse *= each[:, columns].sqrt()[..., None]
     sensitivity = torch.empty_like(unit_upper)
     sensitivity[:, columns[:, None], columns] = inverse.mT @ inverse
-    back = rotation_matrix(factor.width).T.to(moments.device)
+    back = rotation_matrix(factor.basis).T.to(moments.device)
     reached = (rotate_both(sensitivity, back) * parts).sum(dim=2)
     diagonal = parts.diagonal(dim1=1, dim2=2)
     trace = sensitivity.diagonal(dim1=1, dim2=2).sum()

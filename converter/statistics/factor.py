@@ -17,8 +17,29 @@ import torch
 from numpy.typing import NDArray
 
 from eoq_formats.rotation import rotate
+from eoq_formats.trellis import chain_order, trellis_code
+from eoq_formats.types import WeightType
 
 LARGEST_DAMPING = 1.0
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The rotated coordinates of a block, in the order in which they are rounded."""
+
+    width: int
+    """Weights of a block."""
+    code_bits: int = 0
+    """Bits of the codes of a trellis, whose chain is then the order; 0 for the order of positions."""
+
+    @classmethod
+    def of(cls, t: WeightType) -> "Basis":
+        return cls(t.width, trellis_code(t.bits).code_bits if t.is_trellis else 0)
+
+    @property
+    def positions(self) -> NDArray[np.intp]:
+        """intp (w,): the position in the block of each coordinate."""
+        return chain_order(self.width, self.code_bits) if self.code_bits else np.arange(self.width)
 
 
 @dataclass(frozen=True)
@@ -33,12 +54,16 @@ class Factor:
     """float32 (parts, m): p."""
     order: NDArray[np.intp]
     """(blocks of a part,): position in the row of the block that is rounded first, second, …"""
-    width: int
-    """Weights of a block."""
+    basis: Basis
     damping: float
     """What was added to the diagonal, relative to its mean."""
     ridge: float
     """What was added to the diagonal."""
+
+    @property
+    def width(self) -> int:
+        """Weights of a block."""
+        return self.basis.width
 
     @property
     def columns(self) -> torch.Tensor:
@@ -46,16 +71,17 @@ class Factor:
         return torch.from_numpy(_columns(self.order, self.width)).to(self.matrix.device)
 
 
-def factorise(moments: torch.Tensor, width: int, damping: float) -> Factor | None:
-    """Factorise second moments float32 (n, n), or mean squares (n,), with n a multiple of `width`.
+def factorise(moments: torch.Tensor, basis: Basis, damping: float) -> Factor | None:
+    """Factorise second moments float32 (n, n), or mean squares (n,), with n a multiple of the basis's width.
 
     `damping` becomes ten times as much, and again, where that is not enough; None if even LARGEST_DAMPING is not, or
     where there is nothing but zeros or something that is not finite.
     """
     if not bool(torch.isfinite(moments).all()) or not bool((moments != 0).any()):
         return None
+    width = basis.width
     parts = torch.diag_embed(moments.reshape(-1, width)) if moments.ndim == 1 else moments[None]
-    rotated = rotate_both(parts, rotation_matrix(width).to(moments.device))
+    rotated = rotate_both(parts, rotation_matrix(basis).to(moments.device))
     energy = rotated[0].diagonal().reshape(-1, width).sum(1).cpu().numpy()
     # the blocks with the largest inputs first, while all others can still make up for their errors
     order = np.argsort(-energy, kind="stable")
@@ -67,7 +93,7 @@ def factorise(moments: torch.Tensor, width: int, damping: float) -> Factor | Non
         added = damping * mean
         split = unit_upper_factor(matrix)
         if split is not None:
-            return Factor(matrix, *split, order, width, damping, added)
+            return Factor(matrix, *split, order, basis, damping, added)
         damping *= 10
     return None
 
@@ -86,10 +112,11 @@ def unit_upper_factor(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 
 
 @cache
-def rotation_matrix(width: int) -> torch.Tensor:
-    """The orthogonal R (w, w) float32 of docs/format.md: R x = F(D x) / √w."""
+def rotation_matrix(basis: Basis) -> torch.Tensor:
+    """The orthogonal R (w, w) float32 of docs/format.md, its rows in the order of the basis: R x = F(D x) / √w."""
+    width = basis.width
     rotation: NDArray[np.float32] = rotate(np.eye(width, dtype=np.float32)).T / np.float32(np.sqrt(width))
-    return torch.from_numpy(np.ascontiguousarray(rotation))
+    return torch.from_numpy(np.ascontiguousarray(rotation[basis.positions]))
 
 
 def rotate_both(matrices: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:

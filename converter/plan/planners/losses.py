@@ -15,6 +15,7 @@ from gguf import GGMLQuantizationType
 from converter.plan.precision_levels import LADDER
 from converter.type_choice import TypeChoice, parse_type
 from eoq_formats.codebooks import codebook
+from eoq_formats.trellis import trellis_code
 from gguf_files.tensor_types import bits_per_weight, eoq_type, row_bytes
 from gguf_files.tensors import TensorInfo
 
@@ -46,7 +47,8 @@ class TensorLoss:
         """The predicted loss of a type."""
         eoq = eoq_type(t)
         if eoq is not None:
-            return self.weight * self.feedback * FEEDBACK_EXCESS[eoq.bits] * codebook(eoq.bits).mse
+            mse = trellis_code(eoq.bits).mse if eoq.is_trellis else codebook(eoq.bits).mse
+            return self.weight * self.feedback * FEEDBACK_EXCESS[eoq.bits] * mse
         error = {GGMLQuantizationType.Q8_0: Q8_0_ERROR, GGMLQuantizationType.F16: F16_ERROR}.get(t, 0.0)
         return self.weight * self.nearest * error
 

@@ -11,24 +11,26 @@ from numpy.typing import NDArray
 from converter.plan import TensorPlan
 from converter.rounding import RoundedRows, RoundToNearest, WeightedError, error_feedback, feedback_reference
 from converter.rounding.block_rounding import (
+    FIRST_SCALES,
     BlockRounding,
     CpuBlockRounding,
     RoundedBlock,
     TorchBlockRounding,
     to_units,
 )
-from converter.rounding.error_feedback import FIRST_SCALES, ErrorFeedback, FeedbackOptions, FeedbackState
+from converter.rounding.error_feedback import ErrorFeedback, FeedbackOptions, FeedbackState
 from converter.rounding.hessian import DiagonalHessian, FullHessian, damped_hessian
 from converter.statistics import Statistics
-from converter.statistics.factor import Factor, factorise
+from converter.statistics.factor import Basis, Factor, factorise
 from eoq_formats import kernels, reference
 from eoq_formats.errors import NonFiniteWeightError
-from eoq_formats.types import WeightType, weight_type
+from eoq_formats.types import WeightType, weight_type, weight_type_for_row
 from gguf_files.weights import Floats, RowWorkers
 from tests.samples.memory_model import MemoryStatistics, MemoryWeights
 
 NAME = "blk.0.ffn_up.weight"
 TYPES = [weight_type(name) for name in ("eoq2", "eoq3_64", "eoq4", "eoq5_64", "eoq6")]
+TRELLIS = [weight_type(name) for name in ("eoq2t_64", "eoq3t", "eoq4t_128", "eoq5t_64")]
 
 
 def correlated(tokens: int, n: int, seed: int = 0) -> NDArray[np.float64]:
@@ -50,7 +52,7 @@ def moments_of(inputs: NDArray[np.float64]) -> torch.Tensor:
 
 
 def factor_of(moments: torch.Tensor, width: int) -> Factor:
-    factor = factorise(moments, width, 0.02)
+    factor = factorise(moments, Basis(width), 0.02)
     assert factor is not None
     return factor
 
@@ -134,17 +136,28 @@ def test_torch_and_numba_choose_the_same_codes(t: WeightType) -> None:
     assert (results[0][1][:2] == 0).all() and (results[0][1][2:] > 0).all()
 
 
+@pytest.mark.parametrize("t", TRELLIS, ids=lambda t: t.name)
+def test_a_trellis_beats_the_scalar_type_of_its_bits(t: WeightType) -> None:
+    inputs, weights = correlated(600, 2 * t.width), random_rows(20, 2 * t.width)
+    scalar = weight_type_for_row(f"eoq{t.bits}", 2 * t.width)
+    assert scalar is not None
+    errors = [total(round_tensor(weights, MemoryStatistics({NAME: inputs}), one)).final for one in (t, scalar)]
+    assert errors[0] < 0.8 * errors[1]
+
+
 def test_torch_rounds_a_whole_tensor_as_numba_does(monkeypatch: pytest.MonkeyPatch) -> None:
     t = weight_type("eoq4")
     weights, statistics = random_rows(8, 256), MemoryStatistics({NAME: correlated(400, 256)})
     by_numba = joined(round_tensor(weights, statistics, t))
-    monkeypatch.setattr("converter.rounding.error_feedback.make_block_rounding", TorchBlockRounding)
+    monkeypatch.setattr(
+        "converter.rounding.error_feedback.make_block_rounding", lambda t, device, effort: TorchBlockRounding(t, device)
+    )
     by_torch = joined(round_tensor(weights, statistics, t))
     # sums of a scale's least-squares fit may differ in the last bit, and with it a scale
     assert np.mean(by_numba != by_torch) < 0.01
 
 
-@pytest.mark.parametrize("t", TYPES, ids=lambda t: t.name)
+@pytest.mark.parametrize("t", [*TYPES, *TRELLIS], ids=lambda t: t.name)
 def test_the_written_codes_have_the_error_that_is_reported(t: WeightType) -> None:
     inputs = correlated(600, 4 * t.width)
     weights = random_rows(20, 4 * t.width)
@@ -215,9 +228,9 @@ def test_moments_that_say_nothing_fall_back_to_nearest(inputs: NDArray[np.float6
 def test_damping_grows_until_the_hessian_can_be_factorised() -> None:
     indefinite = torch.eye(128)
     indefinite[0, 1] = indefinite[1, 0] = 1.05
-    hessian = damped_hessian(indefinite, 128, 0.01)
+    hessian = damped_hessian(indefinite, Basis(128), 0.01)
     assert hessian is not None and hessian.damping == pytest.approx(0.1)
-    assert damped_hessian(-torch.eye(128), 128, 0.01) is None
+    assert damped_hessian(-torch.eye(128), Basis(128), 0.01) is None
 
 
 def test_rows_that_feedback_makes_worse_are_rounded_to_nearest(monkeypatch: pytest.MonkeyPatch) -> None:

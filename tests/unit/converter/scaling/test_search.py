@@ -22,7 +22,7 @@ FEEDBACK = SearchOptions(feedback=True)
 
 
 def to_nearest(tensor: TensorInfo, rows: Floats, moments: Floats) -> Floats:
-    t = weight_type_for_row(4, tensor.row_length)
+    t = weight_type_for_row("eoq4", tensor.row_length)
     assert t is not None
     return kernels.dequantize(kernels.quantize(rows, t).data, t)
 

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from converter.rounding import RoundToNearest, error_feedback
-from converter.rounding.error_feedback import FIRST_SCALES, ErrorFeedback, FeedbackOptions
+from converter.rounding.block_rounding import FIRST_SCALES
+from converter.rounding.error_feedback import ErrorFeedback, FeedbackOptions
 from converter.statistics.expected_error import RoundedInput
-from converter.statistics.factor import factorise
+from converter.statistics.factor import Basis, factorise
 from eoq_formats import kernels
 from eoq_formats.codebooks import codebook
 from eoq_formats.types import weight_type
@@ -66,7 +67,7 @@ def share_left_by_scales(moments: NDArray[np.float64], bits: int, scales: Sequen
     By simulation on Gaussian blocks whose columns count by their conditional variances, without any feedback. Scales
     are relative to the block's own RMS, and a single one already gives a few per cent less than a scale that is fixed.
     """
-    factor = factorise(torch.from_numpy(moments.astype(np.float32)), WIDTH, DAMPING)
+    factor = factorise(torch.from_numpy(moments.astype(np.float32)), Basis(WIDTH), DAMPING)
     assert factor is not None and factor.damping == DAMPING
     levels = codebook(bits).levels / codebook(bits).factor
     boundaries = (levels[:-1] + levels[1:]) / 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from converter.statistics.factor import Factor, factorise, rotation_matrix
+from converter.statistics.factor import Basis, Factor, factorise, rotation_matrix
 from eoq_formats.rotation import rotate
 
 N, WIDTH, DAMPING = 192, 64, 0.02
@@ -22,7 +22,7 @@ def moments_of(seed: int = 1) -> NDArray[np.float32]:
 
 
 def factor_of(moments: NDArray[np.float32], damping: float = DAMPING) -> Factor:
-    factor = factorise(torch.from_numpy(moments), WIDTH, damping)
+    factor = factorise(torch.from_numpy(moments), Basis(WIDTH), damping)
     assert factor is not None
     return factor
 
@@ -77,12 +77,12 @@ def test_damping_grows_tenfold_until_it_is_enough() -> None:
 def test_what_cannot_be_factorised(value: float, diagonal_only: bool) -> None:
     moments = np.full(N, value, dtype=np.float32)
     given = moments if diagonal_only else np.where(np.eye(N, dtype=bool), moments, np.float32(0))
-    assert factorise(torch.from_numpy(given), WIDTH, DAMPING) is None
+    assert factorise(torch.from_numpy(given), Basis(WIDTH), DAMPING) is None
 
 
 @pytest.mark.parametrize("width", [64, 128])
 def test_the_rotation_is_orthogonal_and_that_of_the_format(width: int) -> None:
-    rotation = rotation_matrix(width).numpy()
+    rotation = rotation_matrix(Basis(width)).numpy()
     assert np.allclose(rotation @ rotation.T, np.eye(width), atol=1e-6)
     x = np.random.default_rng(2).standard_normal((3, width)).astype(np.float32)
     assert np.allclose(x @ rotation.T, rotate(x) / math.sqrt(width), atol=1e-5)
