@@ -33,7 +33,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add = parser.add_argument
     add("model", metavar="MODEL", type=Path, help="Hugging Face model folder, or GGUF file (the first of its splits)")
     add("output", metavar="OUT.gguf", type=Path, help="file to write; an existing one is replaced when all is done")
-    add("--type", default="eoq4", metavar="TYPE", help="eoq2 … eoq6, or eoq2_64 … eoq6_64 (default: eoq4)")
+    add("--type", default="eoq4", metavar="TYPE", help="eoq2 … eoq6, eoq2t … eoq5t (default: eoq4)")
     add("--output-type", metavar="TYPE", help="type of output.weight, or of tied token embeddings (default: eoq6)")
     add("--token-embd-type", metavar="TYPE", help="type of the token embeddings (default: as the other weights)")
     add(

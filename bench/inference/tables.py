@@ -43,6 +43,13 @@ class Aim:
 
 AIMS = (
     Aim("tg", "EOQ3", "Q3_K", 1.2),
+    Aim("tg", "EOQ4T", "Q4_K", 1.0),
+    Aim("tg", "EOQ4T", "IQ4_XS", 1.3),
+    Aim("tg", "EOQ3T", "Q3_K", 1.2),
+    Aim("tg", "EOQ3T", "IQ3_S", 1.5),
+    Aim("tg", "EOQ2T", "Q2_K", 1.2),
+    Aim("tg", "EOQ2T", "IQ2_XXS", 1.5),
+    Aim("tg", "EOQ5T", "Q5_K", 1.05),
     Aim("tg", "EOQ4", "Q4_K", 1.05),
     Aim("tg", "EOQ4", "IQ4_XS", 1.0),
     Aim("tg", "EOQ5", "Q5_K", 1.05),

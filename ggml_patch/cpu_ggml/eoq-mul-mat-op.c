@@ -1,6 +1,7 @@
 #include "eoq-mul-mat-op.h"
 
 #include "eoq-mul-mat.h"
+#include "ggml-cpu.h"
 #include "ggml-impl.h"
 
 enum { MAX_COLUMNS = 256 };
@@ -18,8 +19,7 @@ static eoq_mul_mat_fn mul_mat_of(enum ggml_type type) {
 }
 
 static size_t activation_row_size(const struct ggml_tensor * src0) {
-    const enum ggml_type type = ggml_blck_size(src0->type) == QK_EOQ ? GGML_TYPE_Q8_EOQ : GGML_TYPE_Q8_EOQ_64;
-    return ggml_row_size(type, src0->ne[0]);
+    return ggml_row_size(ggml_get_type_traits_cpu(src0->type)->vec_dot_type, src0->ne[0]);
 }
 
 void ggml_eoq_set_chunks(int64_t nr0, int64_t nr1, int nth, int64_t * nchunk0, int64_t * nchunk1) {

@@ -39,7 +39,7 @@ void ggml_compute_forward_mul_mat_eoq_ref(const struct ggml_compute_params * par
                     *(float *) (z + i0 * nb0 + i1 * nb1) = 0.0f;
                 }
                 for (int64_t k = 0; k < ne00; k += width) {
-                    float w[QK_EOQ];
+                    float w[QK_EOQ_MAX];
                     to_float(x + i0 * nb01 + k / width * nb00, w, width);
 
                     for (int64_t i1 = 0; i1 < ne1; ++i1) {
@@ -77,7 +77,7 @@ void ggml_compute_forward_mul_mat_id_eoq_ref(const struct ggml_compute_params * 
         }
         for (int64_t expert = 0; expert < ne02; ++expert) {
             for (int64_t k = 0; k < ne00; k += width) {
-                float w[QK_EOQ];
+                float w[QK_EOQ_MAX];
                 to_float((const char *) src0->data + expert * nb02 + i0 * nb01 + k / width * nb00, w, width);
 
                 for (int64_t token = 0; token < ne2; ++token) {

@@ -1,4 +1,4 @@
-"""llama.cpp's own tests, built from the patched tree, cover all ten types and pass."""
+"""llama.cpp's own tests, built from the patched tree, cover all types and pass."""
 
 import re
 from pathlib import Path
