@@ -8,7 +8,6 @@
 
 #if defined(EOQ_AVX_VNNI)
 #    include "eoq-mul-mat-256.h"
-#    include "eoq-trellis-256.h"
 
 //
 // levels of a block, 32 at a time

@@ -9,7 +9,6 @@
 
 #if defined(EOQ_AVX2) && !defined(EOQ_AVX_VNNI) && !defined(EOQ_AVX512_VNNI)
 #    include "eoq-mul-mat-256.h"
-#    include "eoq-trellis-256.h"
 
 //
 // levels of a block, 32 at a time

@@ -35,7 +35,7 @@ def cells(table: str) -> list[list[str]]:
 
 def test_names_are_unique_and_complete() -> None:
     names = [variant.name for variant in VARIANTS]
-    assert len(set(names)) == len(names) == 5 * len(METHODS) + len(PEERS)
+    assert len(set(names)) == len(names) == (5 + 4) * len(METHODS) + len(PEERS)
     assert "EOQ2-plain" in names and "Q5_K_S" in names
 
 

@@ -9,7 +9,7 @@ from gguf import GGMLQuantizationType as T
 from numpy.typing import NDArray
 
 from converter.plan import TensorPlan
-from converter.rounding import RoundedRows, RoundToNearest, WeightedError, error_feedback, feedback_reference
+from converter.rounding import RoundedRows, RoundToNearest, WeightedError, feedback_reference
 from converter.rounding.block_rounding import (
     FIRST_SCALES,
     BlockRounding,
@@ -234,7 +234,7 @@ def test_damping_grows_until_the_hessian_can_be_factorised() -> None:
 
 
 def test_rows_that_feedback_makes_worse_are_rounded_to_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(error_feedback, "FIRST_SCALES", (100.0,))
+    monkeypatch.setattr(CpuBlockRounding, "first_scales", (100.0,))
     weights, t = random_rows(4, 128), weight_type("eoq4")
     statistics = MemoryStatistics({NAME: correlated(200, 128)})
     (part,) = round_tensor(weights, statistics, t, FeedbackOptions(sweeps=0))

@@ -64,7 +64,7 @@ def rounded(
     p: Problem,
     code: TrellisCode,
     effort: TrellisEffort,
-    units: tuple[float, ...] = (0.02,),
+    relative_units: tuple[float, ...] = (1.0,),
     limits: NDArray[np.float64] | None = None,
 ) -> Result:
     rows, width = p.desired.shape
@@ -74,7 +74,7 @@ def rounded(
         np.zeros(rows, dtype=np.float32),
         np.full(rows, np.nan),
     )
-    candidates = np.tile(np.array(units, dtype=np.float32), (rows, 1))
+    candidates = np.tile(np.array(relative_units, dtype=np.float32) / np.float32(code.factor), (rows, 1))
     limits = np.full(rows, np.inf) if limits is None else limits
     out = result.codes, result.levels, result.units, result.costs
     round_trellis_rows(p.desired, p.weights, p.factor, p.pivots, candidates, limits, code, effort, *out)
@@ -142,7 +142,7 @@ def test_the_number_of_threads_does_not_change_the_bytes(code: TrellisCode) -> N
     try:
         for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
             numba.set_num_threads(threads)
-            results.append(rounded(p, code, TrellisEffort(), (0.02, 0.018, 0.022)))
+            results.append(rounded(p, code, TrellisEffort(), (1.0, 0.9, 1.1)))
     finally:
         numba.set_num_threads(before)
     for one, other in zip(vars(results[0]).values(), vars(results[1]).values(), strict=True):
@@ -163,17 +163,17 @@ def test_rows_change_only_below_their_limits(code: TrellisCode) -> None:
 
 def test_units_that_are_not_positive_are_left_out() -> None:
     p = problem(2, 64)
-    assert not rounded(p, CODES["2"], TrellisEffort(), (0.0,)).units.any()
-    result = rounded(p, CODES["2"], TrellisEffort(), (0.0, 0.02))
-    assert np.array_equal(result.codes, rounded(p, CODES["2"], TrellisEffort(), (0.02,)).codes)
+    assert not rounded(p, CODES["2 bits"], TrellisEffort(), (0.0,)).units.any()
+    result = rounded(p, CODES["2 bits"], TrellisEffort(), (0.0, 1.0))
+    assert np.array_equal(result.codes, rounded(p, CODES["2 bits"], TrellisEffort(), (1.0,)).codes)
 
 
 def test_more_candidates_and_wider_beams_are_better_on_the_whole() -> None:
     p = problem(24, 128)
-    code = CODES["2"]
+    code = CODES["2 bits"]
     narrow = rounded(p, code, TrellisEffort(beam=4)).costs.sum()
     wide = rounded(p, code, TrellisEffort(beam=64)).costs.sum()
-    tried = rounded(p, code, TrellisEffort(beam=64), (0.02, 0.018, 0.022, 0.016)).costs.sum()
+    tried = rounded(p, code, TrellisEffort(beam=64), (1.0, 0.9, 1.1, 0.8)).costs.sum()
     assert tried < wide < narrow
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from converter.rounding import RoundToNearest, error_feedback
-from converter.rounding.block_rounding import FIRST_SCALES
+from converter.rounding import RoundToNearest
+from converter.rounding.block_rounding import FIRST_SCALES, CpuBlockRounding
 from converter.rounding.error_feedback import ErrorFeedback, FeedbackOptions
 from converter.statistics.expected_error import RoundedInput
 from converter.statistics.factor import Basis, factorise
@@ -121,7 +121,7 @@ def test_the_error_of_error_feedback(
     bits: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(error_feedback, "FIRST_SCALES", tried)
+    monkeypatch.setattr(CpuBlockRounding, "first_scales", tried)
     weights, moments, energies, scales = even_example()
     scales = scales if scaled else np.ones(N)
     given = moments / np.outer(scales, scales)
