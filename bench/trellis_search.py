@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from eoq_formats.trellis import NUMBER_MASKS, parities, trellis_code, trellis_windows
+from eoq_formats.trellis import NUMBER_MASKS, levels_of_windows, parities, trellis_code, trellis_windows
 from eoq_formats.trellis_kernels import cheapest_path, make_trellis_work
 from eoq_formats.viterbi import levels_by_state
 
@@ -39,13 +39,7 @@ class Tables:
 
     def levels(self) -> Vector:
         """float64 (1 or 2, windows)"""
-        chosen = self.first.reshape(-1, 16)
-        if self.bits < 4:
-            levels: Vector = chosen[:, parities(np.arange(1 << 10), self.masks)]
-            return levels
-        window = np.arange(1 << 12)
-        sums: Vector = chosen[:, window & 15] + self.second[window >> 8 ^ parities(window >> 4 & 15, self.masks)]
-        return sums
+        return levels_of_windows(2 if self.bits < 4 else 4, self.first, self.second, self.masks)
 
     def parts(self, codes: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
         """Which entries of (first, second) each weight's level is the sum of; codes (blocks, w) in chain order."""

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eoq_formats.codebooks import codebook
-from eoq_formats.reference import REFITS
+from eoq_formats.reference import REFITS, TRELLIS_MARGIN
 from eoq_formats.rotation import SIGN_WORDS
 from eoq_formats.trellis import CHAIN_COLUMNS, NUMBER_MASKS, parities, trellis_code
 from eoq_formats.types import BITS, TRELLIS_BITS
+from eoq_formats.viterbi import LARGEST_COST, LARGEST_MISS
 
 _PREAMBLE = """\
 #pragma once
@@ -66,6 +67,12 @@ def _trellis() -> Iterator[str]:
     yield (
         "// bytes of a plane of trellis codes that stand side by side: the chain goes down column by column\n"
         f"#define EOQ_CHAIN_COLUMNS {CHAIN_COLUMNS}\n"
+    )
+    yield (
+        "// quantising: how far beyond the levels targets go; the largest miss of a step and cost of a state\n"
+        f"#define EOQ_TRELLIS_MARGIN {TRELLIS_MARGIN}\n"
+        f"#define EOQ_TRELLIS_LARGEST_MISS {LARGEST_MISS}\n"
+        f"#define EOQ_TRELLIS_LARGEST_COST {LARGEST_COST}\n"
     )
     yield (
         "// number of the level by the last five codes of 2 bits, the newest in bits 8 and 9\n"

@@ -10,6 +10,7 @@ docs/format.md has the bytes.
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from eoq_formats.types import WeightType
 
 Levels = NDArray[np.int8]
+Number = TypeVar("Number", bound=np.number[Any])
 
 NUMBER_MASKS = (0x181, 0x242, 0x0A4, 0x058)
 """Bit i of a level's number is the XOR of these bits of the window of 2-bit codes, whose lowest two are the newest."""
+
 # levels by number (2 and 3 bits), or by code (4 and 5 bits)
 _FIRST = {
     2: (-15, -4, 1, 7, -10, -3, 2, 7, -7, -2, 3, 10, -7, -1, 4, 15),
@@ -87,15 +90,21 @@ def trellis_code(bits: int) -> TrellisCode:
     has_free_bit = bits != code_bits
     first = np.array(_FIRST[bits], dtype=np.int8)
     second = np.array(_SECOND.get(bits, [0] * 16), dtype=np.int8)
-    chosen = first.reshape(-1, 16)
-    if code_bits == 2:
-        masks = NUMBER_MASKS
-        levels = chosen[:, parities(np.arange(1 << 10), masks)]
-    else:
-        masks, window = _OLDER_MASKS[bits], np.arange(1 << 12)
-        levels = chosen[:, window & 15] + second[window >> 8 ^ parities(window >> 4 & 15, masks)]
+    masks = NUMBER_MASKS if code_bits == 2 else _OLDER_MASKS[bits]
+    levels = levels_of_windows(code_bits, first, second, masks)
     figures = _FACTORS[bits], _ERRORS[bits]
     return TrellisCode(bits, code_bits, 8 // code_bits, has_free_bit, levels, *figures, first, second, masks)
+
+
+def levels_of_windows(
+    code_bits: int, first: NDArray[Number], second: NDArray[Number], masks: tuple[int, ...]
+) -> NDArray[Number]:
+    """The levels of TrellisCode, of any dtype, by its tables and masks."""
+    chosen = first.reshape(-1, 16)
+    if code_bits == 2:
+        return np.ascontiguousarray(chosen[:, parities(np.arange(1 << 10), masks)])
+    window = np.arange(1 << 12)
+    return np.ascontiguousarray(chosen[:, window & 15] + second[window >> 8 ^ parities(window >> 4 & 15, masks)])
 
 
 def parities(x: NDArray[np.int64], masks: tuple[int, ...]) -> NDArray[np.int64]:

@@ -162,6 +162,11 @@ EOQ_TABLE uint8_t eoq6_code_of[512] = {
 // bytes of a plane of trellis codes that stand side by side: the chain goes down column by column
 #define EOQ_CHAIN_COLUMNS 32
 
+// quantising: how far beyond the levels targets go; the largest miss of a step and cost of a state
+#define EOQ_TRELLIS_MARGIN 32
+#define EOQ_TRELLIS_LARGEST_MISS 127
+#define EOQ_TRELLIS_LARGEST_COST 16383
+
 // number of the level by the last five codes of 2 bits, the newest in bits 8 and 9
 EOQ_TABLE uint8_t eoq_trellis_number[1024] = {
     0, 1, 2, 3, 10, 11, 8, 9, 5, 4, 7, 6, 15, 14, 13, 12, 8, 9, 10, 11, 2, 3, 0, 1, 13, 12, 15, 14, 7, 6, 5, 4,

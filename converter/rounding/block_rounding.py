@@ -244,13 +244,22 @@ class TrellisBlockRounding:
         assert block.codes is not None
         if limits is None:
             limits = torch.full((len(desired),), torch.inf, dtype=torch.float64)
-        arrays = [_array(x) for x in (desired, weights, factor, pivots, candidates, limits)]
         parts = block.codes, block.levels, block.units
         codes, levels, units = (_array(x) for x in parts)
         costs = np.empty(len(desired), dtype=np.float64)
-        own, others, pushes, weighing, tried, limit = arrays
         round_trellis_rows(
-            own, others, pushes, weighing, tried, limit, self._code, self._effort, codes, levels, units, costs
+            _array(desired),
+            _array(weights),
+            _array(factor),
+            _array(pivots),
+            _array(candidates),
+            _array(limits),
+            self._code,
+            self._effort,
+            codes,
+            levels,
+            units,
+            costs,
         )
         if block.units.device.type != "cpu":
             for part, array in zip(parts, (codes, levels, units), strict=True):

@@ -147,19 +147,30 @@ def descend_rows(gradient, matrix, table, code_of, passes, scale_unit, levels, u
                         slope[i] += change * matrix[j, i]
             if not moved:
                 break
-        product = np.zeros(width, dtype=np.float32)
-        for j in range(width):
-            level = np.float32(levels[row, j])
-            for i in range(width):
-                product[i] += level * matrix[j, i]
-        along, curvature = np.float64(0), np.float64(0)
-        for j in range(width):
-            along += np.float64(levels[row, j]) * np.float64(slope[j])
-            curvature += np.float64(levels[row, j]) * np.float64(product[j])
-        if curvature <= 0:
-            continue
-        wanted = max((unit + along / curvature) / scale_unit, 0.0)
-        fitted = np.float32(fp16_value(fp16_bits(wanted)) * np.float32(scale_unit))
-        step = np.float64(fitted) - np.float64(unit)
-        if fitted > 0 and step * step * curvature - 2 * step * along < 0:
-            units[row] = fitted
+        units[row] = refitted_unit(slope, matrix, levels[row], scale_unit, unit)
+
+
+@numba.njit(cache=True, nogil=True)
+def refitted_unit(slope, matrix, levels, scale_unit, unit):  # type: ignore[no-untyped-def]
+    """The unit of least squares for levels int8 (w,), `scale_unit` times an fp16 number; `unit` if that is no better.
+
+    `slope` float32 (w,) is the row of E H in this block, `matrix` (w, w) the block of H.
+    """
+    width = levels.shape[0]
+    product = np.zeros(width, dtype=np.float32)
+    for j in range(width):
+        level = np.float32(levels[j])
+        for i in range(width):
+            product[i] += level * matrix[j, i]
+    along, curvature = np.float64(0), np.float64(0)
+    for j in range(width):
+        along += np.float64(levels[j]) * np.float64(slope[j])
+        curvature += np.float64(levels[j]) * np.float64(product[j])
+    if curvature <= 0:
+        return unit
+    wanted = max((unit + along / curvature) / scale_unit, 0.0)
+    fitted = np.float32(fp16_value(fp16_bits(wanted)) * np.float32(scale_unit))
+    step = np.float64(fitted) - np.float64(unit)
+    if fitted > 0 and step * step * curvature - 2 * step * along < 0:
+        return fitted
+    return unit

@@ -13,8 +13,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from converter.rounding.feedback_kernels import refitted_unit
 from converter.rounding.trellis_survivors import make_candidates, make_rings, make_survivors, search
-from eoq_formats.block_kernels import fp16_bits, fp16_value
 from eoq_formats.trellis import TrellisCode
 
 _GROUP = 8
@@ -201,24 +201,6 @@ def refit_trellis_units(gradient, matrix, levels, scale_unit, units):  # type: i
     `gradient` float32 (rows, w) is this block of E H, `matrix` (w, w) the block of H; all other blocks stay. Units are
     `scale_unit` times an fp16 number.
     """
-    rows, width = gradient.shape
-    for row in numba.prange(rows):
-        unit = units[row]
-        if unit <= 0:
-            continue
-        product = np.zeros(width, dtype=np.float32)
-        for j in range(width):
-            level = np.float32(levels[row, j])
-            for i in range(width):
-                product[i] += level * matrix[j, i]
-        along, curvature = np.float64(0), np.float64(0)
-        for j in range(width):
-            along += np.float64(levels[row, j]) * np.float64(gradient[row, j])
-            curvature += np.float64(levels[row, j]) * np.float64(product[j])
-        if curvature <= 0:
-            continue
-        wanted = max((unit + along / curvature) / scale_unit, 0.0)
-        fitted = np.float32(fp16_value(fp16_bits(wanted)) * np.float32(scale_unit))
-        step = np.float64(fitted) - np.float64(unit)
-        if fitted > 0 and step * step * curvature - 2 * step * along < 0:
-            units[row] = fitted
+    for row in numba.prange(gradient.shape[0]):
+        if units[row] > 0:
+            units[row] = refitted_unit(gradient[row], matrix, levels[row], scale_unit, units[row])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.rounding.trellis_survivors import STATES
-from eoq_formats.trellis import TrellisCode
+from eoq_formats.trellis import TrellisCode, trellis_windows
 
 Vector = NDArray[np.float64]
 
@@ -50,11 +50,8 @@ def search(desired: Vector, weights: Vector, factor: Vector, pivots: Vector, uni
 
 def levels_of(codes: NDArray[np.uint8], code: TrellisCode) -> NDArray[np.int8]:
     """Levels (w,) of codes (w,)."""
-    window, levels = 0, []
-    for byte in codes.tolist():
-        window = (window << code.code_bits | byte % (1 << code.code_bits)) % code.levels.shape[1]
-        levels.append(int(code.levels[byte >> code.code_bits, window]))
-    return np.array(levels, dtype=np.int8)
+    levels: NDArray[np.int8] = code.levels[codes >> code.code_bits, trellis_windows(codes, code)]
+    return levels
 
 
 def cost_of(

@@ -73,17 +73,35 @@ EOQ_INLINE void eoq_unpack(const uint8_t * qs, int bits, int width, uint8_t * co
     }
 }
 
-// section 3.2: all levels of a block of a trellis type. The plane's bytes stand in rows of 32 and are taken column by
+EOQ_INLINE bool eoq_has_free_bit(int bits) {
+    return bits != eoq_low_plane_bits(bits);
+}
+
+// section 3: tables of the trellis types: levels by number, or what the code contributes; what the codes before contribute;
+// and by which bits
+EOQ_INLINE const int8_t * eoq_trellis_first(int bits) {
+    return bits == 2 ? eoq2t_levels : bits == 3 ? eoq3t_levels : bits == 4 ? eoq4t_first : eoq5t_first;
+}
+
+EOQ_INLINE const int8_t * eoq_trellis_second(int bits) {
+    return bits == 4 ? eoq4t_second : eoq5t_second;
+}
+
+EOQ_INLINE const uint8_t * eoq_trellis_older(int bits) {
+    return bits == 4 ? eoq4t_older : eoq5t_older;
+}
+
+// section 3: all levels of a block of a trellis type. The plane's bytes stand in rows of 32 and are taken column by
 // column; with the byte before, each holds all bits that the levels of its codes depend on. The free bits choose one of
 // two tables.
 EOQ_INLINE void eoq_trellis_levels(const uint8_t * qs, int bits, int width, int8_t * levels) {
     const int       code_bits = eoq_low_plane_bits(bits);
     const int       plane     = code_bits * width / 8;
     const int       columns   = plane < EOQ_CHAIN_COLUMNS ? plane : EOQ_CHAIN_COLUMNS;
-    const int8_t *  first = bits == 2 ? eoq2t_levels : bits == 3 ? eoq3t_levels : bits == 4 ? eoq4t_first : eoq5t_first;
-    const int8_t *  second = bits == 4 ? eoq4t_second : eoq5t_second;
-    const uint8_t * older  = bits == 4 ? eoq4t_older : eoq5t_older;
-    int             before = 0;
+    const int8_t *  first     = eoq_trellis_first(bits);
+    const int8_t *  second    = eoq_trellis_second(bits);
+    const uint8_t * older     = eoq_trellis_older(bits);
+    int             before    = 0;
     for (int column = 0; column < columns; ++column) {
         for (int j = column; j < plane; j += columns) {
             const int window = before | qs[j] << 8;
@@ -91,7 +109,7 @@ EOQ_INLINE void eoq_trellis_levels(const uint8_t * qs, int bits, int width, int8
             for (int field = 0; field < 8 / code_bits; ++field) {
                 const int      i      = field * plane + j;
                 const int8_t * chosen = first;
-                if (bits != code_bits) {
+                if (eoq_has_free_bit(bits)) {
                     chosen += 16 * (qs[plane + i % (width / 8)] >> (i / (width / 8)) & 1);
                 }
                 if (code_bits == 2) {

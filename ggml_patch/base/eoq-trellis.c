@@ -8,12 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum {
-    EOQ_STATES       = 256,
-    EOQ_LARGEST_MISS = 127,
-    EOQ_LARGEST_COST = 16383,
-    EOQ_MARGIN       = 32,
-};
+enum { EOQ_STATES = 256 };
 
 // a trellis of 2^code_bits codes: a state is the newest of its codes times `newer`, plus the others
 typedef struct {
@@ -30,19 +25,19 @@ static void eoq_make_trellis(int bits, eoq_trellis * t) {
     t->lowest           = bits == 2 ? EOQ2T_LOWEST : bits == 3 ? EOQ3T_LOWEST : bits == 4 ? EOQ4T_LOWEST : EOQ5T_LOWEST;
     t->highest = bits == 2 ? EOQ2T_HIGHEST : bits == 3 ? EOQ3T_HIGHEST : bits == 4 ? EOQ4T_HIGHEST : EOQ5T_HIGHEST;
     t->factor  = bits == 2 ? EOQ2T_FACTOR : bits == 3 ? EOQ3T_FACTOR : bits == 4 ? EOQ4T_FACTOR : EOQ5T_FACTOR;
-    for (int free_bit = 0; free_bit < (bits == code_bits ? 1 : 2); ++free_bit) {
+    for (int free_bit = 0; free_bit <= (eoq_has_free_bit(bits) ? 1 : 0); ++free_bit) {
         for (int oldest = 0; oldest < radix; ++oldest) {
             for (int state = 0; state < EOQ_STATES; ++state) {
                 // the window has the newest code highest, as the state has it, and the oldest lowest
-                const int window = state << code_bits | oldest;
-                int       level;
+                const int      window = state << code_bits | oldest;
+                // the table that the free bit chooses
+                const int8_t * first  = eoq_trellis_first(bits) + 16 * free_bit;
+                int            level;
                 if (code_bits == 2) {
-                    level = (bits == 2 ? eoq2t_levels : eoq3t_levels + 16 * free_bit)[eoq_trellis_number[window]];
+                    level = first[eoq_trellis_number[window]];
                 } else {
-                    const uint8_t * older  = bits == 4 ? eoq4t_older : eoq5t_older;
-                    const int8_t *  first  = bits == 4 ? eoq4t_first : eoq5t_first + 16 * free_bit;
-                    const int8_t *  second = bits == 4 ? eoq4t_second : eoq5t_second;
-                    level                  = first[window >> 8] + second[(window & 15) ^ older[window >> 4 & 15]];
+                    const int history = (window & 15) ^ eoq_trellis_older(bits)[window >> 4 & 15];
+                    level             = first[window >> 8] + eoq_trellis_second(bits)[history];
                 }
                 t->doubled[free_bit][oldest * EOQ_STATES + state] = (int16_t) (2 * level);
             }
@@ -51,7 +46,7 @@ static void eoq_make_trellis(int bits, eoq_trellis * t) {
 }
 
 // ggml's base library is built for every CPU of its architecture: let the loader choose among several versions
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__AVX2__)
 #    define EOQ_FOR_SEVERAL_CPUS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
@@ -60,8 +55,8 @@ static void eoq_make_trellis(int bits, eoq_trellis * t) {
 
 EOQ_INLINE int16_t eoq_squared_miss(int16_t target, int16_t doubled) {
     int16_t miss = (int16_t) (target - doubled);
-    miss         = miss < -EOQ_LARGEST_MISS ? -EOQ_LARGEST_MISS : miss;
-    miss         = miss > EOQ_LARGEST_MISS ? EOQ_LARGEST_MISS : miss;
+    miss         = miss < -EOQ_TRELLIS_LARGEST_MISS ? -EOQ_TRELLIS_LARGEST_MISS : miss;
+    miss         = miss > EOQ_TRELLIS_LARGEST_MISS ? EOQ_TRELLIS_LARGEST_MISS : miss;
     return (int16_t) (miss * miss);
 }
 
@@ -79,7 +74,7 @@ EOQ_INLINE void eoq_cheapest_path(const eoq_trellis * t,
     int16_t   oldest[EOQ_STATES];
     uint8_t   came_from[QK_EOQ_MAX][EOQ_STATES];
     for (int s = 0; s < EOQ_STATES; ++s) {
-        cost[s] = s == 0 ? 0 : EOQ_LARGEST_COST;
+        cost[s] = s == 0 ? 0 : EOQ_TRELLIS_LARGEST_COST;
     }
     for (int step = 0; step < width; ++step) {
         const int16_t target = targets[step];
@@ -118,7 +113,7 @@ EOQ_INLINE void eoq_cheapest_path(const eoq_trellis * t,
         }
         for (int s = 0; s < EOQ_STATES; ++s) {
             const int16_t above = (int16_t) (cost[s] - least);
-            cost[s]             = above < EOQ_LARGEST_COST ? above : EOQ_LARGEST_COST;
+            cost[s]             = above < EOQ_TRELLIS_LARGEST_COST ? above : EOQ_TRELLIS_LARGEST_COST;
         }
     }
     int state = 0;
@@ -176,8 +171,8 @@ eoq_quantize_trellis_block(const eoq_trellis * t, int bits, int width, const flo
         return 0;
     }
     const float inverse = 1.0f / (eoq_scale_to_float(d) * (float) to_rotated);
-    const float lowest  = (float) (t->lowest - EOQ_MARGIN);
-    const float highest = (float) (t->highest + EOQ_MARGIN);
+    const float lowest  = (float) (t->lowest - EOQ_TRELLIS_MARGIN);
+    const float highest = (float) (t->highest + EOQ_TRELLIS_MARGIN);
     for (int step = 0; step < width; ++step) {
         float r       = v[eoq_chain_position(step, code_bits, width)] * inverse;
         r             = r < lowest ? lowest : r;
@@ -194,7 +189,7 @@ eoq_quantize_trellis_block(const eoq_trellis * t, int bits, int width, const flo
         qs[i % plane] |= (uint8_t) (codes[step] << (code_bits * (i / plane)));
         // the window of the trellis has the newest code highest: its state and the oldest code
         window = window >> code_bits | codes[step] << 8;
-        if (bits != code_bits) {
+        if (eoq_has_free_bit(bits)) {
             const int place = (window & (radix - 1)) * EOQ_STATES + (window >> code_bits);
             const int near  = abs(targets[step] - t->doubled[0][place]);
             const int far   = abs(targets[step] - t->doubled[1][place]);

@@ -153,25 +153,15 @@ static inline float eoq_scale_to_float(uint16_t d) {
 
 // clang-format on
 
-static inline bool ggml_is_eoq_trellis(enum ggml_type type) {
-    switch ((int) type) {
-    GGML_EOQ_TRELLIS_CASES:
-        return true;
-        default:
-            return false;
-    }
-}
-
-static inline bool ggml_is_eoq_activation(enum ggml_type type) {
-    return type == GGML_TYPE_Q8_EOQ || type == GGML_TYPE_Q8_EOQ_64 || type == GGML_TYPE_Q8_EOQ_256;
-}
-
 static inline bool ggml_is_eoq(enum ggml_type type) {
     switch ((int) type) {
     GGML_EOQ_WEIGHT_CASES:
+    case GGML_TYPE_Q8_EOQ:
+    case GGML_TYPE_Q8_EOQ_64:
+    case GGML_TYPE_Q8_EOQ_256:
         return true;
         default:
-            return ggml_is_eoq_activation(type);
+            return false;
     }
 }
 

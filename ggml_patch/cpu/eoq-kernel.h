@@ -36,23 +36,6 @@
 #    endif
 #endif
 
-EOQ_INLINE bool eoq_has_free_bit(int bits) {
-    return bits != eoq_low_plane_bits(bits);
-}
-
-// tables of the trellis types: levels by number, or what the code contributes, what the codes before do, and by which bits
-EOQ_INLINE const int8_t * eoq_trellis_first(int bits) {
-    return bits == 2 ? eoq2t_levels : bits == 3 ? eoq3t_levels : bits == 4 ? eoq4t_first : eoq5t_first;
-}
-
-EOQ_INLINE const int8_t * eoq_trellis_second(int bits) {
-    return bits == 4 ? eoq4t_second : eoq5t_second;
-}
-
-EOQ_INLINE const uint8_t * eoq_trellis_older(int bits) {
-    return bits == 4 ? eoq4t_older : eoq5t_older;
-}
-
 #if defined(__GNUC__)
 #    define EOQ_PREFETCH(address) __builtin_prefetch((const void *) (address))
 #elif defined(EOQ_AVX2)

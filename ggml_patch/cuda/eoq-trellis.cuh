@@ -1,6 +1,6 @@
 #pragma once
 
-// Codes of the trellis types to levels (docs/format.md, section 3.2), one lane's share at a time. A level depends on
+// Codes of the trellis types to levels (docs/format.md, section 3), one lane's share at a time. A level depends on
 // the byte of its code and the one before in the chain, which stands above it in the plane: the words of one row have
 // the bytes before those of the next row, each at its place. The first row's are in the last row, one byte further
 // left.
