@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
@@ -34,6 +35,7 @@ def run_tool(
     for number in _SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _raise_again
     try:
         run(arguments)
         sys.stdout.flush()
@@ -54,3 +56,20 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise _Interrupted(number)
+
+
+_RAISED_AGAIN = 0.02
+"""Seconds until an interruption that got lost is raised once more."""
+
+
+def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Finalisers and callbacks of C code lose what is raised in them, also the end that a signal asked for."""
+    lost = unraisable.exc_value
+    if not isinstance(lost, _Interrupted):
+        sys.__unraisablehook__(unraisable)
+        return
+    signal.signal(lost.number, _interrupt)
+    # not at once: it would be raised in this hook, and lost
+    timer = threading.Timer(_RAISED_AGAIN, signal.raise_signal, (lost.number,))
+    timer.daemon = True
+    timer.start()

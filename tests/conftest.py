@@ -1,6 +1,7 @@
 """What all tests share: the built llama.cpp and its source."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def signal_handlers() -> Iterator[None]:
+def signal_handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Puts back what a command line that is called in this process does to signals."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     yield

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,22 @@ def test_a_signal_is_one_line_and_its_number(number: signal.Signals, capsys: pyt
 
     assert run_tool(run, ARGUMENTS) == 128 + number
     assert capsys.readouterr() == ("", "error: interrupted; nothing was written\n")
+
+
+@SIGNALS
+def test_a_signal_that_comes_while_an_object_is_finalised_is_not_lost(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Finalised:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    def run(arguments: argparse.Namespace) -> None:
+        Finalised()
+        time.sleep(LONGEST)
+
+    assert run_tool(run, ARGUMENTS) == 128 + number
+    assert capsys.readouterr().err == "error: interrupted; nothing was written\n"
 
 
 def test_a_signal_tells_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
