@@ -70,6 +70,13 @@ def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
         return
     signal.signal(lost.number, _interrupt)
     # not at once: it would be raised in this hook, and lost
-    timer = threading.Timer(_RAISED_AGAIN, signal.raise_signal, (lost.number,))
+    timer = threading.Timer(_RAISED_AGAIN, _signal_main_thread, (lost.number,))
     timer.daemon = True
     timer.start()
+
+
+def _signal_main_thread(number: int) -> None:
+    """Also where it waits in a call of the system, which a signal to another thread does not end."""
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, number)
