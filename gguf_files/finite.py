@@ -1,5 +1,7 @@
 """Weights that are not numbers: found, and refused by the name of their tensor."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from gguf import GGMLQuantizationType
 from numpy.typing import NDArray
@@ -21,11 +23,14 @@ def finite_values(stored: NDArray[np.uint8], kind: GGMLQuantizationType) -> NDAr
     return np.isfinite(stored.view(plain[kind])) if kind in plain else None
 
 
-def check_finite(finite: NDArray[np.bool_], tensor: TensorInfo, first_row: int) -> None:
-    """Raises NonFiniteWeightError for the first of the rows bool (rows, row length) that is not all true."""
+def check_finite(finite: NDArray[np.bool_], tensor: TensorInfo, numbers: Sequence[int]) -> None:
+    """Raises NonFiniteWeightError for the first of the rows bool (rows, row length) that is not all true.
+
+    `numbers` are those of the rows in the tensor.
+    """
     rows = finite.all(axis=1)
     if not rows.all():
-        raise non_finite(tensor, first_row + int(np.flatnonzero(~rows)[0]))
+        raise non_finite(tensor, numbers[int(np.flatnonzero(~rows)[0])])
 
 
 def non_finite(tensor: TensorInfo, row: int) -> NonFiniteWeightError:

@@ -25,9 +25,9 @@ FIRST_SCALES = (0.96, 0.9333, 0.9867, 0.9067, 1.0133, 0.88, 1.04, 0.8533, 1.0667
 """Scales tried for a block, relative to the one that gives its RMS; the likely ones first, since they save the rest."""
 LATER_SCALES = (1.0, 0.975, 1.025, 0.95, 1.05)
 """Scales tried when a block is rounded again, relative to the one it has."""
-TRELLIS_FIRST_SCALES = (1.0, 1.05, 0.95, 1.1, 0.9)
-TRELLIS_LATER_SCALES = (1.0,)
-"""Fewer for a trellis, whose searches take longer; the unit is fitted after each."""
+TRELLIS_SCALES = {2: 1.03, 3: 1.02, 4: 1.07, 5: 1.16}
+"""The best scale for a trellis by its bits: targets under feedback reach farther than the weights, and what lies beyond
+the greatest level costs the more, the more bits there are."""
 
 DESCENT_PASSES = 6
 """How often coordinate descent goes over a block at most."""
@@ -222,14 +222,20 @@ class TorchBlockRounding:
 
 
 class TrellisBlockRounding:
-    """BlockRounding of trellis types by numba; what is on another device goes there and back."""
+    """BlockRounding of trellis types by numba; what is on another device goes there and back.
+
+    It tries fewer scales, as each takes a search, and the unit is fitted after the last.
+    """
+
+    first_steps: Sequence[float] = (1.0, 1.05, 0.95, 1.1, 0.9)
+    """Scales tried for a block, relative to the best one; the likely ones first."""
+    later_scales: Sequence[float] = (1.0,)
 
     def __init__(self, t: WeightType, effort: TrellisEffort) -> None:
         self._code = trellis_code(t.bits)
         self._scale_unit = unit_of_scale(t)
         self._effort = effort
-        self.first_scales = TRELLIS_FIRST_SCALES[: effort.candidates]
-        self.later_scales = TRELLIS_LATER_SCALES
+        self.first_scales = [TRELLIS_SCALES[t.bits] * step for step in self.first_steps[: effort.candidates]]
 
     def round(
         self,

@@ -25,9 +25,14 @@ from eoq_formats import kernels
 from eoq_formats.codebooks import codebook
 from eoq_formats.trellis import trellis_code
 from eoq_formats.types import WeightType
+from gguf_files.finite import check_finite
 from gguf_files.tensor_types import eoq_type
 from gguf_files.weights import Bytes, Floats, WeightReader
 
+_SAMPLE = 64
+_SPARSEST_SAMPLE = 16
+"""Of a trellis, about so many rows, but at least one in so many, are rounded to nearest too, for the report; and any
+row that costs more by feedback than these do on average."""
 _WORTHWHILE = 1 - 1e-6
 """A block is rounded again only for at least this gain, which is above the rounding of float32 sums."""
 
@@ -75,12 +80,12 @@ class ErrorFeedback:
             height = plan.tensor.rows // matrices
             for start, stop in row_chunks(plan.tensor, self._options.chunk_weights, height):
                 start, stop = start + expert * height, stop + expert * height
-                rows = weights.read(plan.tensor, start, stop)
-                to_nearest = self._nearest.round_rows(plan, rows, start)
+                rows, numbers = weights.read(plan.tensor, start, stop), range(start, stop)
                 if hessian is None:
+                    to_nearest = self._nearest.round_rows(plan, rows, numbers)
                     yield replace(to_nearest, notes=(*notes, "moments that cannot be factorised: rounded to nearest"))
                     continue
-                yield self._round_rows(rows, eoq, hessian, to_nearest, notes)
+                yield self._round_rows(plan, rows, numbers, eoq, hessian, notes)
 
     def trial(self, rows: Floats, t: WeightType, moments: NDArray[np.float32]) -> Floats:
         """What rows float32 (k, n) become by the first pass, for comparing ways to scale them.
@@ -114,12 +119,20 @@ class ErrorFeedback:
         return self._hessian[1:]
 
     def _round_rows(
-        self, rows: Floats, t: WeightType, hessian: Hessian, to_nearest: RoundedRows, notes: tuple[str, ...]
+        self,
+        plan: TensorPlan,
+        rows: Floats,
+        numbers: Sequence[int],
+        t: WeightType,
+        hessian: Hessian,
+        notes: tuple[str, ...],
     ) -> RoundedRows:
-        rotation = rotation_matrix(Basis.of(t)).to(self._device)
-        weights = _rotated(rows, hessian.order, rotation)
-        nearest = _rotated(kernels.dequantize(to_nearest.data, t), hessian.order, rotation)
-        nearest_costs = hessian.costs(weights - nearest)
+        check_finite(np.isfinite(rows), plan.tensor, numbers)
+        weights = _rotated(rows, hessian.order, rotation_matrix(Basis.of(t)).to(self._device))
+        signals = hessian.costs(weights)
+        nearest = _NearestRows(self._nearest, plan, rows, numbers, t, weights, hessian)
+        step = min(max(len(rows) // _SAMPLE, 1), _SPARSEST_SAMPLE) if t.is_trellis else 1
+        nearest.round(np.arange(len(rows)) % step == 0)
         state = FeedbackState(weights, t, hessian, EFFORTS[self._options.effort])
         state.first_pass()
         product = hessian.product(state.errors)
@@ -128,19 +141,57 @@ class ErrorFeedback:
             state.sweep(product)
         costs = hessian.costs(state.errors, product)
         data, errors = state.packed(), (state.errors.double() ** 2).sum(1).cpu().numpy()
-        worse = costs > nearest_costs
+        usual = nearest.costs[nearest.known].sum() / max(signals[nearest.known].sum(), np.finfo(np.float64).tiny)
+        # rows whose costs are no number are among the doubtful
+        nearest.round(~nearest.known & ~(costs <= usual * signals))
+        worse = nearest.known & ~(costs <= nearest.costs)
         if worse.any():
-            data[worse] = to_nearest.data[worse]
-            errors[worse] = ((weights - nearest).double() ** 2).sum(1).cpu().numpy()[worse]
-            costs = np.where(worse, nearest_costs, costs)
+            data[worse], errors[worse], costs[worse] = nearest.data[worse], nearest.errors[worse], nearest.costs[worse]
             notes = (*notes, f"{int(worse.sum())} rows are better rounded to nearest")
         weighted = WeightedError(
-            float(hessian.costs(weights).sum()),
-            float(nearest_costs.sum()),
-            float(np.minimum(first_costs, nearest_costs).sum()),
+            float(signals.sum()),
+            float(np.where(nearest.known, nearest.costs, usual * signals).sum()),
+            float(np.fmin(first_costs, nearest.costs).sum()),
             float(costs.sum()),
         )
-        return RoundedRows(data, to_nearest.signal, float(errors.sum()), "feedback", weighted, hessian.damping, notes)
+        signal = float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
+        return RoundedRows(data, signal, float(errors.sum()), "feedback", weighted, hessian.damping, notes)
+
+
+class _NearestRows:
+    """What rows become by rounding to nearest, as far as it is known: of a trellis that takes long."""
+
+    def __init__(
+        self,
+        rounding: RoundToNearest,
+        plan: TensorPlan,
+        rows: Floats,
+        numbers: Sequence[int],
+        t: WeightType,
+        rotated: torch.Tensor,
+        hessian: Hessian,
+    ) -> None:
+        self._rounding, self._plan, self._rows, self._numbers = rounding, plan, rows, numbers
+        self._type, self._rotated, self._hessian = t, rotated, hessian
+        self.known = np.zeros(len(rows), dtype=np.bool_)
+        self.data = np.zeros((len(rows), t.row_bytes(rows.shape[1])), dtype=np.uint8)
+        self.errors = np.full(len(rows), np.nan)
+        """Squared errors of the weights."""
+        self.costs = np.full(len(rows), np.nan)
+        """Errors of the outputs."""
+
+    def round(self, which: NDArray[np.bool_]) -> None:
+        """Round these rows, bool (rows,). Raises ScaleOverflowError."""
+        if not which.any():
+            return
+        numbers = [self._numbers[i] for i in np.flatnonzero(which)]
+        self.data[which] = self._rounding.round_rows(self._plan, self._rows[which], numbers).data
+        rotation = rotation_matrix(Basis.of(self._type)).to(self._rotated.device)
+        rounded = _rotated(kernels.dequantize(self.data[which], self._type), self._hessian.order, rotation)
+        missed = self._rotated[torch.from_numpy(which).to(self._rotated.device)] - rounded
+        self.errors[which] = (missed.double() ** 2).sum(1).cpu().numpy()
+        self.costs[which] = self._hessian.costs(missed)
+        self.known |= which
 
 
 class FeedbackState:

@@ -1,6 +1,6 @@
 """Rounding to nearest, in chunks of rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from gguf.quants import dequantize, quantize
@@ -26,21 +26,21 @@ class RoundToNearest:
 
     def round(self, plan: TensorPlan, weights: WeightReader) -> Iterator[RoundedRows]:
         for start, stop in row_chunks(plan.tensor):
-            yield self.round_rows(plan, weights.read(plan.tensor, start, stop), start)
+            yield self.round_rows(plan, weights.read(plan.tensor, start, stop), range(start, stop))
 
-    def round_rows(self, plan: TensorPlan, rows: Floats, first_row: int) -> RoundedRows:
-        """Rows float32 (k, row length) of the tensor, the first of them number `first_row`."""
+    def round_rows(self, plan: TensorPlan, rows: Floats, numbers: Sequence[int]) -> RoundedRows:
+        """Rows float32 (k, row length) that have these numbers in the tensor, which errors name."""
         eoq = eoq_type(plan.type)
         if eoq is not None:
-            return _round_to_eoq(rows, eoq, plan.tensor, first_row)
-        return self._round_to_ordinary(rows, plan, first_row)
+            return _round_to_eoq(rows, eoq, plan.tensor, numbers)
+        return self._round_to_ordinary(rows, plan, numbers)
 
     def trial(self, rows: Floats, t: WeightType) -> Floats:
         """What rows float32 (k, n) become, for comparing ways to scale them."""
         return kernels.dequantize(kernels.quantize(rows, t).data, t)
 
-    def _round_to_ordinary(self, rows: Floats, plan: TensorPlan, first_row: int) -> RoundedRows:
-        check_finite(np.isfinite(rows), plan.tensor, first_row)
+    def _round_to_ordinary(self, rows: Floats, plan: TensorPlan, numbers: Sequence[int]) -> RoundedRows:
+        check_finite(np.isfinite(rows), plan.tensor, numbers)
         data = np.empty((len(rows), row_bytes(plan.type, plan.tensor.row_length)), dtype=np.uint8)
         signal, error = np.empty(len(rows)), np.empty(len(rows))
 
@@ -55,16 +55,16 @@ class RoundToNearest:
 
         self.workers.run(len(rows), work)
         if not np.isfinite(error).all():
-            row = first_row + int(np.flatnonzero(~np.isfinite(error))[0])
+            row = numbers[int(np.flatnonzero(~np.isfinite(error))[0])]
             raise too_large(plan.tensor, row, type_name(plan.type))
         return RoundedRows(data, float(signal.sum()), float(error.sum()))
 
 
-def _round_to_eoq(rows: Floats, t: WeightType, tensor: TensorInfo, first_row: int) -> RoundedRows:
+def _round_to_eoq(rows: Floats, t: WeightType, tensor: TensorInfo, numbers: Sequence[int]) -> RoundedRows:
     packed = kernels.quantize(rows, t)
     bad = np.flatnonzero(packed.status)
     if bad.size:
-        row, status = first_row + int(bad[0]), packed.status[bad[0]]
+        row, status = numbers[int(bad[0])], packed.status[bad[0]]
         if status == kernels.STATUS_NON_FINITE:
             raise non_finite(tensor, row)
         raise too_large(tensor, row, t.name.lower())

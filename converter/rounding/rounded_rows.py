@@ -27,7 +27,7 @@ class WeightedError:
     signal: float
     """tr(W M Wᵀ) of the weights W."""
     nearest: float
-    """Error of rounding to nearest."""
+    """Error of rounding to nearest; for a trellis an estimate from some of the rows."""
     feedback: float
     """Error after the first pass of error feedback; that of rounding to nearest where there was none."""
     final: float
@@ -87,7 +87,7 @@ def copy_rows(tensor: TensorInfo, source: Source) -> Iterator[RoundedRows]:
         stored = source.rows(tensor, start, stop)
         finite = finite_values(stored, tensor.type)
         if finite is not None:
-            check_finite(finite, tensor, start)
+            check_finite(finite, tensor, range(start, stop))
         yield RoundedRows(stored, 0.0, 0.0, "copy")
         source.release(tensor, start, stop)
 

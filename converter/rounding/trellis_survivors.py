@@ -18,9 +18,12 @@ STATES = 256
 CHUNKS = 8
 """Parts of a ring; the columns of one are settled at a time."""
 
-_NOBODY = np.int64(np.iinfo(np.int64).max)
 _OUT = np.float32(1e30)
 """Cost of a survivor that is dropped."""
+_NOTHING = np.int32(np.finfo(np.float32).max.view(np.int32))
+"""Offer to a state that is not reached."""
+_COST = np.int32(-STATES)
+"""The bits of an offer that are the cost's."""
 
 
 class Survivors(NamedTuple):
@@ -40,25 +43,24 @@ class Survivors(NamedTuple):
     """(ring, 256): parents, and codes times 256, of the survivors after the last columns"""
 
 
-class Candidates(NamedTuple):
-    """Survivors extended by one code; place q is code q % codes of survivor q // codes."""
+class Reached(NamedTuple):
+    """What the next column makes of survivors extended by each code: the cheapest into each state."""
 
-    cost: NDArray[np.float32]
-    """(256 * codes + 1,)"""
-    bits: NDArray[np.int32]
-    """The same memory: costs are never negative, so their bits are in the same order."""
-    kept: NDArray[np.uint16]
-    """Places of those within the threshold."""
-    reached: NDArray[np.uint8]
-    """Their states."""
-    winner: NDArray[np.uint16]
-    """Which of them are the cheapest into their states."""
-    best: NDArray[np.int64]
-    """(256,): the cheapest into each state, bits of its cost above its number in `kept`."""
+    offers: NDArray[np.int32]
+    """(256,), by state: the bits of the cost as float32, which is never negative, so that the least is the cheapest;
+    the lowest eight bits are the survivor's number instead"""
+    state: NDArray[np.uint16]
+    """(257,): those reached within the threshold, in order"""
     parent: NDArray[np.uint8]
-    """(256,): the winners' survivors"""
+    """(256,): the survivors that these are reached from"""
+    window: NDArray[np.uint16]
+    """(256,): their newest codes, one more than a state has"""
+    paid: NDArray[np.float32]
+    """(256,): the costs of their parents"""
+    wanted: NDArray[np.float32]
+    """(256,): what their levels have to match"""
     error: NDArray[np.float32]
-    """(256,): the winners' errors"""
+    """(256,): weight less level"""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -75,17 +77,14 @@ def make_survivors(ring):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def make_candidates(codes):  # type: ignore[no-untyped-def]
-    count = STATES * codes
-    cost = np.empty(count + 1, dtype=np.float32)
-    return Candidates(
-        cost,
-        cost.view(np.int32),
-        np.empty(count + 1, dtype=np.uint16),
-        np.empty(count + 1, dtype=np.uint8),
+def make_reached():  # type: ignore[no-untyped-def]
+    return Reached(
+        np.empty(STATES, dtype=np.int32),
         np.empty(STATES + 1, dtype=np.uint16),
-        np.full(STATES, _NOBODY, dtype=np.int64),
         np.empty(STATES, dtype=np.uint8),
+        np.empty(STATES, dtype=np.uint16),
+        np.empty(STATES, dtype=np.float32),
+        np.empty(STATES, dtype=np.float32),
         np.empty(STATES, dtype=np.float32),
     )
 
@@ -114,7 +113,7 @@ def search(  # type: ignore[no-untyped-def]
     bounds,
     totals,
     survivors,
-    candidates,
+    reached,
     codes,
 ):
     """Choose codes uint8 (w,) and return their cost; infinite, without codes, where it gives up.
@@ -125,10 +124,11 @@ def search(  # type: ignore[no-untyped-def]
     """
     # plain arrays: tuples of them are counted at every use
     sums, cost, value, state, path, back = survivors
-    tried, bits, kept, reached, winner, best, parent, error = candidates
+    offers, within, parent, window, paid, wanted, error = reached
+    low, high = levels[0], levels[levels.shape[0] - 1]
     width, ring = rings.shape
     chunk = ring // CHUNKS
-    now, count, settled, window = 0, 1, 0, 0
+    now, count, settled, history = 0, 1, 0, 0
     sums[0, 0, :] = 0
     cost[0, 0] = 0
     state[0, 0] = 0
@@ -139,32 +139,36 @@ def search(  # type: ignore[no-untyped-def]
     for j in range(width):
         slot, then = j % ring, 1 - now
         _aim(now, count, shared[j], slot, sums, value)
-        places = count << code_bits
-        cheapest = _try_codes(now, count, pivots[j], code_bits, levels, cost, value, state, tried, bits)
+        offers[:] = _NOTHING
+        _extend(now, count, pivots[j], code_bits, low, high, cost, value, state, offers)
+        cheapest = _least(offers)
         total += np.float64(cheapest)
         totals[j] = total
         if total >= bounds[j]:
             return np.inf
-        if threshold == np.inf and places > beam:
-            threshold = np.partition(tried[:places], beam)[beam] - cheapest
-        tried[places] = cheapest + threshold
-        count = _select(now, places, code_bits, state, bits, kept, reached, winner, best)
+        if threshold == np.inf and count << code_bits > beam:
+            threshold = np.partition(offers.view(np.float32), beam)[beam] - cheapest
+        count = _select(offers, np.float32(min(cheapest + threshold, _OUT)).view(np.int32), within)
         for n in range(count):
-            a = winner[n]
-            q = kept[a]
-            i = q >> np.uint16(code_bits)
-            code = q & mask
-            place = np.uint32(state[now, i]) << np.uint32(code_bits) | code
-            level = levels[0, place]
-            if levels.shape[0] == 2 and abs(value[now, i] - levels[1, place]) < abs(value[now, i] - level):
-                level = levels[1, place]
-                code |= np.uint16(1) << np.uint16(code_bits)
-            back[slot, n] = i | code << np.uint16(8)
-            parent[n] = i
-            error[n] = own[j] - level
-            state[then, n] = reached[a]
-            cost[then, n] = tried[q] - cheapest
-            path[then, n] = path[now, i]
+            s = within[n]
+            of = np.uint8(offers[s] & 255)
+            parent[n] = of
+            window[n] = np.uint16(state[now, of]) << np.uint16(code_bits) | s & mask
+            paid[n] = cost[now, of]
+            wanted[n] = value[now, of]
+            path[then, n] = path[now, of]
+            state[then, n] = s
+        # no branches: a free bit has even odds
+        for n in range(count):
+            place = np.uint64(window[n])
+            first, second = low[place], high[place]
+            d1, d2 = abs(wanted[n] - first), abs(wanted[n] - second)
+            free = d2 < d1
+            missed = min(d1, d2)
+            error[n] = own[j] - (second if free else first)
+            cost[then, n] = paid[n] + pivots[j] * (missed * missed) - cheapest
+            code = window[n] & mask | np.uint16(free) << np.uint16(code_bits)
+            back[slot, n] = np.uint16(parent[n]) | code << np.uint16(8)
         _push(now, count, parent, error, j, rings, sums)
         now = then
         if threshold != np.inf:
@@ -173,8 +177,8 @@ def search(  # type: ignore[no-untyped-def]
         done = j + 1
         if done % chunk == 0 and done < width:
             if done >= ring:
-                window = _settle(
-                    settled, now, count, shared, own, factor, levels, code_bits, window, cost, path, back, codes
+                history = _settle(
+                    settled, now, count, shared, own, factor, levels, code_bits, history, cost, path, back, codes
                 )
                 settled += chunk
             for i in range(count):
@@ -197,55 +201,35 @@ def _aim(now, count, shared, slot, sums, value):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _try_codes(now, count, pivot, code_bits, levels, cost, value, state, tried, bits):  # type: ignore[no-untyped-def]
-    """Costs of all candidates; returns the lowest."""
-    low, high = levels[0], levels[levels.shape[0] - 1]
-    if code_bits == 2:
-        # a number of codes that the compiler knows
-        for i in range(count):
-            paid, wanted, first = cost[now, i], value[now, i], np.uint32(state[now, i]) * np.uint32(4)
-            for c in range(4):
-                missed = min(abs(wanted - low[first + np.uint32(c)]), abs(wanted - high[first + np.uint32(c)]))
-                tried[i * 4 + c] = paid + pivot * (missed * missed)
-    else:
-        for i in range(count):
-            paid, wanted, first = cost[now, i], value[now, i], np.uint32(state[now, i]) * np.uint32(16)
-            for c in range(16):
-                missed = min(abs(wanted - low[first + np.uint32(c)]), abs(wanted - high[first + np.uint32(c)]))
-                tried[i * 16 + c] = paid + pivot * (missed * missed)
-    places = count << code_bits
-    lowest = bits[0]
-    for q in range(places):
-        lowest = min(lowest, bits[q])
-    bits[places] = lowest
-    return tried[places]
+def _extend(now, count, pivot, code_bits, low, high, cost, value, state, offers):  # type: ignore[no-untyped-def]
+    """Extend each survivor by each code."""
+    codes = 1 << code_bits
+    for i in range(count):
+        paid, wanted, number = cost[now, i], value[now, i], np.int32(i)
+        first = np.uint64(state[now, i]) << np.uint64(code_bits)
+        into = first & np.uint64(STATES - 1)
+        for c in range(np.uint64(codes)):
+            missed = min(abs(wanted - low[first + c]), abs(wanted - high[first + c]))
+            offer = np.float32(paid + pivot * (missed * missed)).view(np.int32) & _COST | number
+            offers[into + c] = min(np.int32(offer), offers[into + c])
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _select(now, places, code_bits, state, bits, kept, reached, winner, best):  # type: ignore[no-untyped-def]
-    """Of the candidates up to the limit that stands after them, find the cheapest into each state; returns how many.
+def _least(offers):  # type: ignore[no-untyped-def]
+    least = offers[0]
+    for s in range(STATES):
+        least = min(least, offers[s])
+    return np.int32(least & _COST).view(np.float32)
 
-    Of equals it is the first.
-    """
-    limit = bits[places]
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _select(offers, limit, within):  # type: ignore[no-untyped-def]
+    """The states up to the limit; returns how many."""
     found = 0
-    for q in range(places):
-        kept[found] = q
-        found += bits[q] <= limit
-    mask = np.uint16((1 << code_bits) - 1)
-    for a in range(found):
-        q = kept[a]
-        before = state[now, q >> np.uint16(code_bits)]
-        into = np.uint8(before << np.uint16(code_bits) | q & mask)
-        reached[a] = into
-        best[into] = min(best[into], np.int64(bits[q]) << 32 | a)
-    count = 0
-    for a in range(found):
-        winner[count] = a
-        count += best[reached[a]] & 0xFFFFFFFF == a
-    for a in range(found):
-        best[reached[a]] = _NOBODY
-    return count
+    for s in range(STATES):
+        within[found] = s
+        found += offers[s] <= limit
+    return found
 
 
 @numba.njit(cache=True, nogil=True)
@@ -274,7 +258,7 @@ def _settle(first, now, count, shared, own, factor, levels, code_bits, window, c
 
     Returns the window of codes after them.
     """
-    width, ring = own.shape[0], back.shape[0]
+    ring = back.shape[0]
     chunk = ring // CHUNKS
     shift = np.uint64(8 * (CHUNKS - 2))
     ancestor = path[now, _cheapest(now, count, cost)] >> shift & np.uint64(255)
@@ -287,8 +271,10 @@ def _settle(first, now, count, shared, own, factor, levels, code_bits, window, c
         code = np.int64(codes[j])
         window = (window << code_bits | code & (codes_of_bits - 1)) & (levels.shape[1] - 1)
         error = own[j] - levels[code >> code_bits, window]
-        for i in range(j + ring + 1, width):
-            shared[i] += error * factor[j, i]
+        # from zero: indexes that might be negative are not vectorised
+        rest, pushed = shared[j + ring + 1 :], factor[j, j + ring + 1 :]
+        for i in range(rest.shape[0]):
+            rest[i] += error * pushed[i]
     return window
 
 

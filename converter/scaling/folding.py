@@ -132,7 +132,7 @@ class Folded:
         if tensor.type not in FLOAT_TYPES:
             raise ValueError(f"{tensor.name} is of type {tensor.type.name} and cannot be scaled")
         rows = self.read(tensor, start, stop)
-        check_finite(np.isfinite(rows), tensor, start)
+        check_finite(np.isfinite(rows), tensor, range(start, start + len(rows)))
         with np.errstate(over="ignore"):
             data = _as_type(rows, tensor.type)
         if tensor.type == GGMLQuantizationType.F16 and (np.isinf(data.view(np.float16)) & np.isfinite(rows)).any():

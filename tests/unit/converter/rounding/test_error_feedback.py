@@ -1,5 +1,6 @@
 """Error feedback: the codes of the plain version, never a worse objective, and fallbacks that say so."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,7 @@ from converter.rounding.block_rounding import (
     CpuBlockRounding,
     RoundedBlock,
     TorchBlockRounding,
+    TrellisBlockRounding,
     to_units,
 )
 from converter.rounding.error_feedback import ErrorFeedback, FeedbackOptions, FeedbackState
@@ -23,7 +25,7 @@ from converter.rounding.hessian import DiagonalHessian, FullHessian, damped_hess
 from converter.statistics import Statistics
 from converter.statistics.factor import Basis, Factor, factorise
 from eoq_formats import kernels, reference
-from eoq_formats.errors import NonFiniteWeightError
+from eoq_formats.errors import NonFiniteWeightError, ScaleOverflowError
 from eoq_formats.types import WeightType, weight_type, weight_type_for_row
 from gguf_files.weights import Floats, RowWorkers
 from tests.samples.memory_model import MemoryStatistics, MemoryWeights
@@ -161,7 +163,7 @@ def test_torch_rounds_a_whole_tensor_as_numba_does(monkeypatch: pytest.MonkeyPat
 def test_the_written_codes_have_the_error_that_is_reported(t: WeightType) -> None:
     inputs = correlated(600, 4 * t.width)
     weights = random_rows(20, 4 * t.width)
-    parts = round_tensor(weights, MemoryStatistics({NAME: inputs}), t)
+    parts = round_tensor(weights, MemoryStatistics({NAME: inputs}), t, FeedbackOptions(effort=3))
     decoded = reference.dequantize(joined(parts), t).astype(np.float64)
     errors = total(parts)
     outputs = np.square(inputs @ (weights - decoded).T).sum() / len(inputs)
@@ -241,6 +243,44 @@ def test_rows_that_feedback_makes_worse_are_rounded_to_nearest(monkeypatch: pyte
     assert np.array_equal(part.data, kernels.quantize(weights, t).data)
     assert part.notes == ("4 rows are better rounded to nearest",)
     assert part.weighted is not None and part.weighted.final == part.weighted.nearest
+
+
+def test_of_a_trellis_some_rows_stand_for_what_rounding_to_nearest_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    t = weight_type("eoq3t_64")
+    inputs, weights = correlated(300, 128), random_rows(500, 128)
+    seen: list[int] = []
+    whole = RoundToNearest.round_rows
+
+    def counted(self: RoundToNearest, plan: TensorPlan, rows: Floats, numbers: Sequence[int]) -> RoundedRows:
+        seen.extend(numbers)
+        return whole(self, plan, rows, numbers)
+
+    monkeypatch.setattr(RoundToNearest, "round_rows", counted)
+    parts = round_tensor(weights, MemoryStatistics({NAME: inputs}), t)
+    assert len(seen) < 200 and len(set(seen)) == len(seen)
+    missed = weights - kernels.dequantize(kernels.quantize(weights, t).data, t)
+    expected = np.square(inputs @ missed.T).sum() / len(inputs)
+    assert total(parts).nearest == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("rows", [4, 300])
+def test_rows_of_a_trellis_that_feedback_makes_worse_are_rounded_to_nearest(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrellisBlockRounding, "first_steps", (100.0,))
+    weights, t = random_rows(rows, 64), weight_type("eoq2t_64")
+    (part,) = round_tensor(weights, MemoryStatistics({NAME: correlated(200, 64)}), t)
+    assert np.array_equal(part.data, kernels.quantize(weights, t).data)
+    assert part.notes == (f"{rows} rows are better rounded to nearest",)
+    assert part.weighted is not None and part.weighted.final == pytest.approx(part.weighted.nearest, rel=1e-12)
+
+
+@pytest.mark.parametrize("row", [0, 5, 499])
+def test_a_scale_that_a_trellis_cannot_express_is_found_in_any_row(row: int) -> None:
+    weights = random_rows(500, 64)
+    weights[row] *= 1e9
+    with pytest.raises(ScaleOverflowError, match=f"row {row}:"):
+        round_tensor(weights, MemoryStatistics({NAME: correlated(200, 64)}), weight_type("eoq2t_64"))
 
 
 def test_without_statistics_or_with_an_ordinary_type_rounds_to_nearest() -> None:
