@@ -29,6 +29,7 @@ OPTIONS_OF = {
         "--target-bpw",
         "--target-size",
         "--fit-memory",
+        "--codes",
         "--stats",
         "--sensitivity",
         "--calib",
@@ -73,6 +74,12 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     size.add_argument("--target-bpw", type=float, metavar="X", help="bits a weight over all tensors, at most")
     size.add_argument("--target-size", metavar="SIZE", help="of the file, at most: 700MB, 3.5GiB")
     size.add_argument("--fit-memory", metavar="SIZE", help="for weights, the cache of --context tokens, and buffers")
+    budget.add_argument(
+        "--codes",
+        choices=("scalar", "trellis"),
+        default="scalar",
+        help="types to choose from below 6 bits: eoq2 to eoq5 (default), or eoq2t to eoq5t",
+    )
     budget.add_argument("--stats", metavar="FILE", type=Path, help="statistics or imatrix to predict losses with")
     budget.add_argument(
         "--sensitivity", action="store_true", help="measure what errors of each tensor do to the logits"
@@ -183,7 +190,8 @@ def request_of(arguments: argparse.Namespace) -> "Request":
             tokens=arguments.calib_tokens,
             device=arguments.device,
         )
-    return BudgetRequest(Budget(arguments.target_bpw, size, memory, arguments.context), arguments.stats, sensitivity)
+    budget = Budget(arguments.target_bpw, size, memory, arguments.context)
+    return BudgetRequest(budget, arguments.stats, sensitivity, codes=arguments.codes)
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -7,8 +7,14 @@ from types import MappingProxyType
 from converter.errors import OptionError
 from converter.type_choice import TypeChoice, parse_type
 
-LADDER = ("eoq2", "eoq3", "eoq4", "eoq5", "eoq6", "q8_0", "f16")
-"""Types from coarse to fine."""
+_FINE = ("eoq6", "q8_0", "f16")
+LADDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "scalar": ("eoq2", "eoq3", "eoq4", "eoq5", *_FINE),
+        "trellis": ("eoq2t", "eoq3t", "eoq4t", "eoq5t", *_FINE),
+    }
+)
+"""Types from coarse to fine, by the kind of code that the coarse ones have."""
 RAW = "raw"
 """Left as it is in the source."""
 STEPS = (RAW, "8bit", "4bit", "2bit")

@@ -22,8 +22,7 @@ from converter.rounding.trellis_kernels import EFFORTS, TrellisEffort
 from converter.statistics import Statistics
 from converter.statistics.factor import Basis, rotation_matrix
 from eoq_formats import kernels
-from eoq_formats.codebooks import codebook
-from eoq_formats.trellis import trellis_code
+from eoq_formats.codes import code_of
 from eoq_formats.types import WeightType
 from gguf_files.finite import check_finite
 from gguf_files.tensor_types import eoq_type
@@ -205,7 +204,7 @@ class FeedbackState:
         """Weights minus rounded weights, (rows, n)."""
         self._weights = weights
         self._type = t
-        self._factor = trellis_code(t.bits).factor if t.is_trellis else codebook(t.bits).factor
+        self._factor = code_of(t).factor
         self._hessian = hessian
         self._rounding: BlockRounding = make_block_rounding(t, weights.device, effort)
         self.blocks = [RoundedBlock.empty(len(weights), t, weights.device) for _ in hessian.blocks]

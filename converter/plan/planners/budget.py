@@ -8,6 +8,7 @@ from converter.errors import OptionError
 from converter.plan.keep_rules import weights_to_plan
 from converter.plan.planners.allocation import Choice, allocate
 from converter.plan.planners.losses import Candidate, TensorLoss, candidates
+from converter.plan.precision_levels import LADDERS
 from converter.plan.proposals import Proposal, Proposals
 from gguf_files.tensors import TensorInfo
 
@@ -18,8 +19,9 @@ def propose_within(
     architecture: str,
     losses: Mapping[str, TensorLoss],
     fixed: Mapping[str, GGMLQuantizationType] | None = None,
+    ladder: Sequence[str] = LADDERS["scalar"],
 ) -> Proposals:
-    """Types for all weights but those in `fixed`, so that all tensors together take at most `budget` bytes.
+    """Types of the ladder for all weights but those `fixed`, so that all tensors together take at most `budget` bytes.
 
     A tensor without a loss of its own has the usual one. Raises OptionError where even the smallest types take more.
     """
@@ -28,7 +30,7 @@ def propose_within(
     names = {t.name for t in planned}
     others = [TensorInfo(t.name, t.shape, fixed.get(t.name, t.type)) for t in tensors if t.name not in names]
     taken = sum(t.nbytes for t in others)
-    options = [candidates(t) for t in planned]
+    options = [candidates(t, ladder) for t in planned]
     choices = [
         [Choice(c.nbytes, _loss(c, t, losses)) for c in found] for t, found in zip(planned, options, strict=True)
     ]

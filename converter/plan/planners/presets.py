@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from converter.errors import OptionError
 from converter.plan.blocks import blocks_of
-from converter.plan.precision_levels import LADDER
+from converter.plan.precision_levels import LADDERS
 from converter.plan.proposals import Proposal, Proposals, Rule
 from converter.type_choice import parse_type
 from gguf_files.tensors import TensorInfo
@@ -62,9 +62,11 @@ PRESETS = {
 def step_from(base: str, steps: int) -> str:
     """The type so many steps of the ladder finer than an EOQ type; its width stays, and the ladder's ends end it."""
     stem, separator, width = base.partition("_")
-    if stem not in LADDER:
-        raise OptionError(f"presets start from an EOQ type, not from {base!r}; choose one of {', '.join(LADDER[:5])}")
-    stem_type = LADDER[min(max(LADDER.index(stem) + steps, 0), len(LADDER) - 1)]
+    ladder = next((ladder for ladder in LADDERS.values() if stem in ladder), None)
+    if ladder is None:
+        known = dict.fromkeys(name for ladder in LADDERS.values() for name in ladder if name.startswith("eoq"))
+        raise OptionError(f"presets start from an EOQ type, not from {base!r}; choose one of {', '.join(known)}")
+    stem_type = ladder[min(max(ladder.index(stem) + steps, 0), len(ladder) - 1)]
     return stem_type + separator + width if stem_type.startswith("eoq") else stem_type
 
 

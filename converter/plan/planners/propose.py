@@ -15,7 +15,7 @@ from converter.plan.planners.fastewq.blocks import BlockShape, blocks_of_model
 from converter.plan.planners.losses import TensorLoss, with_sensitivities
 from converter.plan.planners.presets import propose_preset
 from converter.plan.planners.requests import BudgetRequest, EwqRequest, FastEwqRequest, PresetRequest, Request
-from converter.plan.precision_levels import Precisions
+from converter.plan.precision_levels import LADDERS, Precisions
 from converter.plan.proposals import Proposal, Proposals
 from converter.plan.resolve import resolve_plan
 from gguf_files.source import Source
@@ -107,14 +107,14 @@ def propose_by_shape(blocks: Sequence[BlockShape], request: FastEwqRequest) -> t
 def _within_budget(
     source: Source, model_path: Path, request: BudgetRequest, types: TypeOptions, threads: int, progress: Progress
 ) -> Proposals:
-    budget = request.budget.for_tensors(source)
+    budget, ladder = request.budget.for_tensors(source), LADDERS[request.codes]
     plan = resolve_plan(source.tensors, source.architecture, types)
     fixed = {t.tensor.name: t.type for t in plan.tensors if types.override_of(t.tensor.name) is not None}
     # refuses a budget that is too small before losses are predicted
-    propose_within(budget, source.tensors, source.architecture, {}, fixed)
+    propose_within(budget, source.tensors, source.architecture, {}, fixed, ladder)
     tensors = [t for t in weights_to_plan(source.tensors, source.architecture) if t.name not in fixed]
     losses = predicted_losses(source, model_path, request, tensors, threads, progress)
-    return propose_within(budget, source.tensors, source.architecture, losses, fixed)
+    return propose_within(budget, source.tensors, source.architecture, losses, fixed, ladder)
 
 
 def predicted_losses(

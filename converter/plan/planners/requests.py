@@ -87,6 +87,8 @@ class BudgetRequest:
     """Text and device to measure with what errors do to the logits; None: all tensors count the same."""
     rounding: RoundingOptions = field(default_factory=RoundingOptions)
     """How the conversion will round: what errors are predicted for."""
+    codes: str = "scalar"
+    """Which of the LADDERS to choose types from."""
 
 
 Request = EwqRequest | FastEwqRequest | PresetRequest | BudgetRequest

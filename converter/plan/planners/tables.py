@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from converter.plan.planners.ewq import Block, Decisions
-from converter.plan.precision_levels import LADDER
+from converter.plan.precision_levels import LADDERS
 from converter.plan.proposals import Proposals
 from gguf_files.names import BLOCK
 from gguf_files.tensor_types import type_name
@@ -21,7 +21,7 @@ def kind_lines(proposals: Proposals, tensors: Sequence[TensorInfo]) -> list[str]
             name = proposal.type.name if proposal.type else type_name(t.type)
             kinds.setdefault(kind, {}).setdefault(name, 0)
             kinds[kind][name] += 1
-    order = {name: i for i, name in enumerate(LADDER)}
+    order = {name: i for ladder in LADDERS.values() for i, name in enumerate(ladder)}
     lines = []
     for kind, names in kinds.items():
         listed = ", ".join(

@@ -104,6 +104,8 @@ def test_a_budget_is_kept(tmp_path: Path, llama_source: Path) -> None:
     found = types_of(output)
     assert len(set(found.values())) > 2
     assert {found[name] for name in found if "attn_k.weight" in name} == {"q8_0"}
+    trellis = run(*PLAN, gguf_file, "--target-size", str(size), "--codes", "trellis", "--table")
+    assert "eoq2t" in trellis or "eoq3t" in trellis or "eoq4t" in trellis
     said = run(*PLAN, gguf_file, "--planner", "budget", "--target-bpw", "1", expect_failure=True)
     assert "too small: in the smallest types they take" in said
 

@@ -12,7 +12,7 @@ from converter import ConversionOptions, RoundingOptions, TypeOptions, convert
 from converter.errors import OptionError
 from converter.plan import Plan, Proposal, Proposals, Rule, as_plan_file, read_plan_file, resolve_plan
 from converter.plan.planners.presets import PRESETS, propose_preset, step_from
-from converter.plan.precision_levels import LADDER
+from converter.plan.precision_levels import LADDERS
 from converter.type_choice import parse_type
 from eoq_formats.types import weight_type
 from gguf_files.tensor_types import type_name
@@ -40,7 +40,7 @@ def proposal(name: str | None, why: str = "so") -> Proposal:
     return Proposal(parse_type(name) if name else None, why)
 
 
-kinds = st.sampled_from([None, *LADDER, "eoq4_64", "bf16"]).map(proposal)
+kinds = st.sampled_from([None, *LADDERS["scalar"], *LADDERS["trellis"], "eoq4_64", "bf16"]).map(proposal)
 
 
 @given(
@@ -194,6 +194,7 @@ def test_presets_of_small_models(name: str, blocks: int) -> None:
 def test_steps_end_at_the_ends() -> None:
     assert [step_from("eoq2", n) for n in (-1, 0, 1, 9)] == ["eoq2", "eoq2", "eoq3", "f16"]
     assert step_from("eoq6_64", 1) == "q8_0"
+    assert [step_from("eoq4t_128", n) for n in (-9, -1, 1, 2)] == ["eoq2t_128", "eoq3t_128", "eoq5t_128", "eoq6_128"]
     with pytest.raises(OptionError, match="start from an EOQ type"):
         step_from("q4_0", 1)
 

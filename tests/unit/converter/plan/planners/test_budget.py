@@ -13,7 +13,8 @@ from converter.options import TypeOptions
 from converter.plan import Plan, resolve_plan
 from converter.plan.planners.allocation import Choice, allocate
 from converter.plan.planners.budget import propose_within
-from converter.plan.planners.losses import CANDIDATES, TensorLoss, candidates
+from converter.plan.planners.losses import TensorLoss, candidates
+from converter.plan.precision_levels import LADDERS
 from converter.plan.sizes import parse_size
 from eoq_formats.codebooks import codebook
 from gguf_files.tensor_types import type_name
@@ -145,9 +146,24 @@ def test_losses_fall_with_the_bits() -> None:
     loss = TensorLoss(feedback=0.3, nearest=0.9, weight=2.0)
     assert loss.of(candidates(MODEL[1])[2].type) == pytest.approx(2 * 0.3 * codebook(4).mse)
     values = [loss.of(c.type) for c in candidates(MODEL[1])]
-    assert len(values) == len(CANDIDATES) == 7
+    assert len(values) == 7
     assert values == sorted(values, reverse=True) and values[-1] > 0
     assert candidates(MODEL[1])[-1].choice is None
+
+
+def test_a_trellis_loses_less_than_a_codebook_of_its_bits_and_more_than_one_of_more() -> None:
+    loss = TensorLoss()
+    scalar, trellis = ([loss.of(c.type) for c in candidates(MODEL[1], LADDERS[codes])] for codes in LADDERS)
+    assert trellis == sorted(trellis, reverse=True) and len(trellis) == len(scalar) == 7
+    assert trellis[4:] == scalar[4:]
+    for i in range(4):
+        assert scalar[i + 1] < trellis[i] < 0.8 * scalar[i]
+
+
+def test_a_plan_may_be_of_trellis_types() -> None:
+    proposals = propose_within(300_000, MODEL, "llama", {}, ladder=LADDERS["trellis"])
+    chosen = {p.type.name for p in proposals.tensors.values() if p.type is not None}
+    assert chosen and chosen <= {"eoq2t", "eoq3t", "eoq4t", "eoq5t"}
 
 
 @pytest.mark.parametrize(
