@@ -1,7 +1,7 @@
 """The model of the speed comparison in every type. All matrices have the type that the file is named after.
 
-That goes for token embeddings and output, too: EOQ gets `output_type` and `token_embd_type`, llama-quantize `--pure`,
-and no file is used without a look at its types. Only norms and the routers of experts stay F32.
+llama-quantize makes them with `--pure`, so that goes for token embeddings and output, too, and no file is used without
+a look at its types. Only norms and the routers of experts stay F32.
 """
 
 import sys
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.inference.synthetic_model import Shape, is_quantised, write_model
-from bench.tool_command import tool_command
+from bench.inference.synthetic_model import Shape, is_quantised, write_imatrix, write_model
 from eoq_formats.types import WEIGHT_TYPES
 from gguf_files.mapped import MappedGguf
 from gguf_files.names import TOKEN_EMBEDDINGS
@@ -29,10 +28,14 @@ LLAMA_TYPES = {
     "Q4_0": "Q4_0",
     "IQ4_XS": "IQ4_XS",
     "IQ4_NL": "IQ4_NL",
+    "IQ3_S": "IQ3_S",
     "Q3_K": "Q3_K_S",
+    "IQ2_XXS": "IQ2_XXS",
     "Q2_K": "Q2_K",
 }
-"""What llama-quantize calls a file of a type; those that it quantises without an importance matrix."""
+"""What llama-quantize calls a file of a type; those of EOQ have its name."""
+_WITH_IMATRIX = ("IQ2_XXS",)
+"""Those that it does not make without an importance matrix."""
 
 DEFAULT_TYPES = (
     *(f"EOQ{bits}" for bits in (2, 3, 4, 5, 6)),
@@ -75,24 +78,20 @@ class ModelFiles:
         if type == "F16":
             write_model(self.shape, partial)
         else:
-            output_of(self._convert(type, partial) if type in EOQ_TYPES else self._quantize(type, partial))
-        partial.with_suffix(".report.json").unlink(missing_ok=True)  # the converter's
+            output_of(self._quantize(type, partial))
         partial.replace(target)
         return self._described(type, target)
 
     def _path(self, type: str) -> Path:
         return self.folder / f"{type}.gguf"
 
-    def _convert(self, type: str, target: Path) -> list[str]:
-        # a process of its own: no threads and no memory of the converter are left when speed is measured
-        command = tool_command("convert_eoq.py", self._path("F16"), target)
-        name = type.lower()
-        types = ["--type", name, "--output-type", name, "--token-embd-type", name]
-        return [*command, "--rtn", "--quiet", "--threads", str(self.threads), *types]
-
     def _quantize(self, type: str, target: Path) -> list[str]:
-        command = [str(self.programs / "llama-quantize"), "--pure", str(self._path("F16")), str(target)]
-        return [*command, LLAMA_TYPES[type], str(self.threads)]
+        imatrix: list[str] = []
+        if type in _WITH_IMATRIX:
+            imatrix = ["--imatrix", str(self.folder / "imatrix.gguf")]
+            write_imatrix(self.shape, self.folder / "imatrix.gguf")
+        command = [str(self.programs / "llama-quantize"), "--pure", *imatrix, str(self._path("F16")), str(target)]
+        return [*command, LLAMA_TYPES.get(type, type), str(self.threads)]
 
     def _described(self, type: str, path: Path) -> ModelFile:
         tensors = [TensorInfo(t.name, t.shape, t.type) for t in MappedGguf(path).header.tensors]

@@ -118,5 +118,23 @@ def write_model(shape: Shape, target: Path, seed: int = 0) -> None:
     writer.close()
 
 
+def write_imatrix(shape: Shape, target: Path) -> None:
+    """Write an importance matrix of llama.cpp in which all inputs are alike."""
+    writer = GGUFWriter(target, "imatrix")
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", ["none"])
+    writer.add_uint32("imatrix.chunk_count", 1)
+    writer.add_uint32("imatrix.chunk_size", 1)
+    for name, size in tensors(shape):
+        if is_quantised(name, len(size)):
+            matrices = size[0] if len(size) == 3 else 1
+            writer.add_tensor(f"{name}.in_sum2", np.ones((matrices, size[-1]), dtype=np.float32))
+            writer.add_tensor(f"{name}.counts", np.ones((matrices, 1), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def _dtype(name: str, size: tuple[int, ...]) -> np.dtype[np.float16] | np.dtype[np.float32]:
     return np.dtype(np.float16) if is_quantised(name, len(size)) else np.dtype(np.float32)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bench.inference.files import LLAMA_TYPES
 from bench.spread import Spread
+from eoq_formats.types import TRELLIS_BITS
 from terminal.table import markdown_table
 
 
@@ -54,6 +55,7 @@ AIMS = (
     Aim("tg", "EOQ4", "IQ4_XS", 1.0),
     Aim("tg", "EOQ5", "Q5_K", 1.05),
     Aim("tg", "EOQ6", "Q6_K", 1.0),
+    *(Aim("pp", f"EOQ{bits}T", None, 1.0) for bits in TRELLIS_BITS),
     Aim("pp", "EOQ4", None, 1.0),
     Aim("pp", "EOQ5", None, 1.0),
 )

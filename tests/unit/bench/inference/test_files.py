@@ -1,6 +1,5 @@
 """The synthetic model has the tensors that were asked for, and its files the types of their names."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from gguf import GGMLQuantizationType, GGUFReader
 from bench.errors import BenchError
 from bench.inference import files as inference_files
 from bench.inference.files import ModelFiles, bytes_read
-from bench.inference.synthetic_model import Shape, tensors, write_model
+from bench.inference.synthetic_model import Shape, is_quantised, tensors, write_imatrix, write_model
 from gguf_files.tensors import TensorInfo
 
 DENSE = Shape(hidden=256, feed_forward=512, layers=2, vocabulary=96)
@@ -92,12 +91,27 @@ def test_files_are_made_once_from_one_f16(tmp_path: Path, monkeypatch: pytest.Mo
         files.make("EOQ4")
     with pytest.raises(BenchError, match="not Q3_K"):
         files.make("Q3_K")
-    convert, quantize = commands
-    assert convert[0] == sys.executable and source in convert and "--rtn" in convert
-    for option in ("--type", "--output-type", "--token-embd-type"):
-        assert convert[convert.index(option) + 1] == "eoq4"
-    assert quantize[0].endswith("llama-quantize") and quantize[1:3] == ["--pure", source]
-    assert quantize[-2:] == ["Q3_K_S", "2"]
+    with pytest.raises(BenchError, match="not IQ2_XXS"):
+        files.make("IQ2_XXS")
+    ours, plain, weighted = commands
+    for command, name in ((ours, "EOQ4"), (plain, "Q3_K_S"), (weighted, "IQ2_XXS")):
+        assert command[0].endswith("llama-quantize") and command[1] == "--pure"
+        assert source in command and command[-2:] == [name, "2"]
+    imatrix = tmp_path / "work" / "imatrix.gguf"
+    assert weighted[2:4] == ["--imatrix", str(imatrix)] and "--imatrix" not in plain
     assert files.make("F16") == half
-    assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["EOQ4.gguf", "F16.gguf", "Q3_K.gguf"]
-    assert len(commands) == 2
+    made = ["EOQ4.gguf", "F16.gguf", "IQ2_XXS.gguf", "Q3_K.gguf", "imatrix.gguf"]
+    assert sorted(path.name for path in (tmp_path / "work").iterdir()) == made
+    assert len(commands) == 3
+
+
+@pytest.mark.parametrize("shape", [DENSE, MIXTURE])
+def test_an_imatrix_is_for_all_matrices(shape: Shape, tmp_path: Path) -> None:
+    write_imatrix(shape, tmp_path / "i.gguf")
+    found = {t.name: tuple(t.shape) for t in GGUFReader(tmp_path / "i.gguf").tensors}
+    expected: dict[str, tuple[int, ...]] = {}
+    for name, size in tensors(shape):
+        if is_quantised(name, len(size)):
+            matrices = shape.experts if len(size) == 3 else 1
+            expected |= {f"{name}.in_sum2": (size[-1], matrices), f"{name}.counts": (1, matrices)}
+    assert found == expected
