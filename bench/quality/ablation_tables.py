@@ -9,14 +9,15 @@ from bench.quality.ablation_variants import BITS, METHODS, PEERS, TRELLIS_BITS, 
 from terminal.table import markdown_table
 
 AIMS = {
-    "IQ2_S": ("EOQ2", 0.25),
-    "IQ3_XXS": ("EOQ3", 0.4),
-    "IQ3_S": ("EOQ3", 0.4),
-    "IQ4_XS": ("EOQ4", 0.45),
-    "Q5_K_S": ("EOQ5", 0.62),
+    "IQ2_XXS": {"EOQ2T": {"news": 0.25, "code": 0.5}},
+    "IQ2_S": {"EOQ2": {"news": 0.25}, "EOQ2T": {"news": 0.55, "code": 1.1}},
+    "IQ3_XXS": {"EOQ3": {"news": 0.4}, "EOQ3T": {"news": 0.27, "code": 0.42}},
+    "IQ3_S": {"EOQ3": {"news": 0.4}, "EOQ3T": {"news": 0.5, "code": 0.85}},
+    "IQ4_XS": {"EOQ4": {"news": 0.45}, "EOQ4T": {"news": 0.36, "code": 0.7}},
+    "Q5_K_S": {"EOQ5": {"news": 0.62}, "EOQ5T": {"news": 0.33, "code": 0.65}},
 }
-"""For a type of llama.cpp: the EOQ type that should beat it, and the KL divergence that it may have at most, as a
-multiple of that type's."""
+"""For a type of llama.cpp: the EOQ types that should beat it at no larger size, and for a text the KL divergence that
+they may have at most, as a multiple of that type's."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +84,26 @@ def by_method(results: Results, text: str) -> str:
 
 
 def against_peers(results: Results, texts: Sequence[str], method: str) -> str | None:
-    """Each of llama.cpp's types beside the EOQ type that should beat it, and the largest that is no larger than it.
+    """Each of llama.cpp's types beside the EOQ types that should beat it, and the largest that is no larger than it.
 
     None if there is no such pair.
     """
-    head = ["peer", "MB", "EOQ type", "MB", *(f"{text}: KLD over the peer's" for text in texts), "aim"]
+    head = [
+        "peer",
+        "MB",
+        "EOQ type",
+        "MB",
+        *(f"{text}: KLD over the peer's" for text in texts),
+        f"aim, {' / '.join(texts)}",
+    ]
     rows = []
     for peer in PEERS:
         theirs = results.get(Variant(peer))
         if not theirs:
             continue
-        named, aim = AIMS.get(peer, (None, None))
+        named = AIMS.get(peer, {})
         largest = _largest_within(results, _any(theirs).bytes, method)
-        for eoq in dict.fromkeys((named, largest)):
+        for eoq in dict.fromkeys((*named, largest)):
             ours = results.get(Variant(eoq, method)) if eoq else None
             if not ours:
                 continue
@@ -103,8 +111,9 @@ def against_peers(results: Results, texts: Sequence[str], method: str) -> str | 
                 f"{ours[text].kld / theirs[text].kld:.3f}" if text in ours and text in theirs else "" for text in texts
             ]
             sizes = [f"{_any(side).bytes / 1e6:.1f}" for side in (theirs, ours)]
-            wanted = f"{aim:.2f}" if aim and eoq == named else ""
-            rows.append((peer, sizes[0], str(eoq), sizes[1], *ratios, wanted))
+            aims = named.get(str(eoq), {})
+            wanted = [f"{aims[text]:.2f}" if text in aims else "-" for text in texts]
+            rows.append((peer, sizes[0], str(eoq), sizes[1], *ratios, " / ".join(wanted) if aims else ""))
     return markdown_table(head, rows) if rows else None
 
 

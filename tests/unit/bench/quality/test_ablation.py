@@ -57,10 +57,19 @@ def test_peers_meet_the_type_of_their_name_and_the_largest_that_is_no_larger() -
     assert table is not None
     rows = cells(table)[2:]
     assert rows == [
-        ["IQ3_S", "840.0", "EOQ3", "620.0", "1.100", "1.125", "0.40"],
+        ["IQ3_S", "840.0", "EOQ3", "620.0", "1.100", "1.125", "0.40 / -"],
         ["IQ3_S", "840.0", "EOQ4", "820.0", "0.250", "0.250", ""],
-        ["IQ4_XS", "850.0", "EOQ4", "820.0", "0.500", "0.400", "0.45"],
+        ["IQ4_XS", "850.0", "EOQ4", "820.0", "0.500", "0.400", "0.45 / -"],
     ]
+
+
+def test_a_peer_meets_scalar_and_trellis() -> None:
+    trellis = {Variant("EOQ4T", "both"): {"news": result(815, 0.02), "code": result(815, 0.025)}}
+    table = against_peers({**RESULTS, **trellis}, ["news", "code"], "both")
+    assert table is not None
+    beside_iq4 = [row for row in cells(table) if row[0] == "IQ4_XS"]
+    assert [row[2] for row in beside_iq4] == ["EOQ4", "EOQ4T"]
+    assert beside_iq4[1][4:] == ["0.400", "0.500", "0.36 / 0.70"]
 
 
 def test_no_pairs_no_table() -> None:
