@@ -12,7 +12,7 @@ from tests.e2e.command import perplexity, run
 from tests.e2e.conftest import Convert
 
 
-# a trellis takes its time: one stands for all, whose bytes the unit tests compare
+# a few stand for all, whose bytes the unit tests compare
 @pytest.mark.parametrize(
     "t", [weight_type(name) for name in ("eoq2", "eoq4", "eoq5_64", "eoq6_64", "eoq3t")], ids=lambda t: t.name
 )
