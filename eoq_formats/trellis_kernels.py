@@ -92,12 +92,10 @@ def pack_chain(codes, tables, planes):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _squared_miss(target, doubled, other, levels):  # type: ignore[no-untyped-def]
-    """How far the nearer of two levels, or the only one, is from the target."""
+def _squared_miss(target, doubled, other):  # type: ignore[no-untyped-def]
+    """How far the nearer of two levels is from the target."""
     miss = min(max(np.int16(target - doubled), _LEAST_MISS), _LARGEST_MISS)
     square = np.int16(miss * miss)
-    if levels == 1:
-        return square
     miss = min(max(np.int16(target - other), _LEAST_MISS), _LARGEST_MISS)
     return min(square, np.int16(miss * miss))
 
@@ -126,11 +124,11 @@ def cheapest_path(targets, doubled, work, codes):  # type: ignore[no-untyped-def
                 others = doubled[free - 1, o, c]
                 if o == 0:
                     for q in range(newer):
-                        best[q] = np.int16(so_far[q] + _squared_miss(target, levels[q], others[q], free))
+                        best[q] = np.int16(so_far[q] + _squared_miss(target, levels[q], others[q]))
                         oldest[q] = np.int16(0)
                 else:
                     for q in range(newer):
-                        total = np.int16(so_far[q] + _squared_miss(target, levels[q], others[q], free))
+                        total = np.int16(so_far[q] + _squared_miss(target, levels[q], others[q]))
                         oldest[q] = np.int16(o) if total < best[q] else oldest[q]
                         best[q] = min(total, best[q])
             for q in range(newer):

@@ -34,7 +34,7 @@ class TrellisEffort(NamedTuple):
     candidates: int = 3
     """Units to try: each costs a search, though most searches are given up early."""
     sweeps: int = 0
-    """How often all blocks are rounded again: a first sweep takes 1.5 % off the error, a second one hardly anything."""
+    """How often all blocks are rounded again: a first sweep takes 1 % off the error, a second one hardly anything."""
 
 
 EFFORTS = {
