@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eoq_formats.trellis import NUMBER_MASKS, levels_of_windows, parities, trellis_code, trellis_windows
-from eoq_formats.trellis_kernels import cheapest_path, make_trellis_work
-from eoq_formats.viterbi import levels_by_state
+from eoq_formats.trellis_kernels import cheapest_path, make_trellis_work, trellis_steps
 
 Vector = NDArray[np.float64]
 WIDTH = 256
@@ -52,20 +51,20 @@ class Tables:
 
 
 @numba.njit(parallel=True, cache=True)
-def _paths(targets, doubled, codes):  # type: ignore[no-untyped-def]
-    _, radix, _, newer = doubled.shape
+def _paths(targets, steps, codes):  # type: ignore[no-untyped-def]
     for block in numba.prange(targets.shape[0]):
-        work = make_trellis_work(targets.shape[1], radix * newer, radix)
-        cheapest_path(targets[block], doubled, work, codes[block])
+        work = make_trellis_work(targets.shape[1])
+        cheapest_path(targets[block], steps, work, codes[block])
 
 
 def encode(x: Vector, tables: Tables) -> tuple[NDArray[np.uint8], float]:
     """Codes of numbers (blocks, w), and the mean squared error."""
     levels = tables.levels()
-    code = replace(trellis_code(tables.bits), levels=np.rint(2 * FACTOR * levels).astype(np.int16))
+    code = replace(trellis_code(tables.bits), masks=tables.masks)
+    steps = trellis_steps(np.rint(2 * FACTOR * levels).astype(np.int16), code)
     codes = np.empty(x.shape, dtype=np.uint8)
     targets = np.rint(2 * FACTOR * np.clip(x, levels.min() - 1.5, levels.max() + 1.5)).astype(np.int16)
-    _paths(targets, levels_by_state(code), codes)
+    _paths(targets, steps, codes)
     missed = np.abs(x - levels[:, trellis_windows(codes, code)])
     nearer = missed.argmin(0)
     codes |= nearer.astype(np.uint8) << np.uint8(code.code_bits)

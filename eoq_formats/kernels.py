@@ -123,9 +123,8 @@ def quantize(x: Floats, t: WeightType) -> QuantizedRows:
 def _quantize_trellis_rows(x, block_bytes, sign, tables, data, signal, error, status):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     width = sign.shape[0]
-    _, radix, _, newer = tables.doubled.shape
     for row in numba.prange(rows):
-        work = make_trellis_work(width, radix * newer, radix)
+        work = make_trellis_work(width)
         v, scratch = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float64)
         targets, codes = np.empty(width, dtype=np.int16), np.empty(width, dtype=np.uint8)
         for block in range(n // width):

@@ -18,13 +18,36 @@ from eoq_formats.block_kernels import (
     transform,
 )
 from eoq_formats.reference import INPUT_LIMIT, LEVEL_UNIT, TRELLIS_MARGIN
-from eoq_formats.trellis import chain_order, trellis_code
+from eoq_formats.trellis import TrellisCode, chain_order, parities, trellis_code
 from eoq_formats.types import WeightType
 from eoq_formats.viterbi import LARGEST_COST, LARGEST_MISS, levels_by_state
 
 _inline = numba.njit(cache=True, inline="never", nogil=True)
 _LARGEST_COST = np.int16(LARGEST_COST)
+_FAR = np.int32(1 << 30)
 _LARGEST_MISS, _LEAST_MISS = np.int16(LARGEST_MISS), np.int16(-LARGEST_MISS)
+
+
+class TrellisSteps(NamedTuple):
+    """What a step of the trellis comes to, in half levels, int16: by the free bit, where there is one, and …"""
+
+    by_state: NDArray[np.int16]
+    """(1 or 2, oldest code, newest code, newer states)"""
+    by_number: NDArray[np.int16]
+    """(1 or 2, 256): with codes of 4 bits, by 16 times the number of the older codes' part plus the newest code."""
+    older: NDArray[np.int64]
+    """(16,): with codes of 4 bits, what is XORed with the oldest code to that number, by the code between."""
+
+
+def trellis_steps(doubled: NDArray[np.int16], code: TrellisCode) -> TrellisSteps:
+    """Steps of half levels int16 (1 or 2, windows) and the code's masks."""
+    by_state = levels_by_state(doubled, code)
+    if code.code_bits == 2:
+        return TrellisSteps(by_state, np.zeros((1, 256), dtype=np.int16), np.zeros(16, dtype=np.int64))
+    # where the code between is zero, the number is the oldest code
+    windows = np.arange(16)[:, None] << 8 | np.arange(16)
+    by_number = np.ascontiguousarray(doubled[:, windows.reshape(-1)])
+    return TrellisSteps(by_state, by_number, parities(np.arange(16), code.masks))
 
 
 class TrellisTables(NamedTuple):
@@ -36,8 +59,10 @@ class TrellisTables(NamedTuple):
     order: NDArray[np.intp]
     levels: NDArray[np.int8]
     """int8 (2, windows): by free bit and window; the same twice where there is no free bit."""
-    doubled: NDArray[np.int16]
-    """int16 (1 or 2, oldest code, newest code, newer states): twice the level."""
+    by_state: NDArray[np.int16]
+    by_number: NDArray[np.int16]
+    older: NDArray[np.int64]
+    """As in TrellisSteps."""
     lowest: np.float32
     highest: np.float32
     factor: float
@@ -52,7 +77,7 @@ def trellis_tables(t: WeightType) -> TrellisTables:
         code.has_free_bit,
         chain_order(t.width, code.code_bits),
         np.ascontiguousarray(np.broadcast_to(code.levels, (2, code.levels.shape[1]))),
-        levels_by_state(code).astype(np.int16) * np.int16(2),
+        *trellis_steps(code.levels.astype(np.int16) * np.int16(2), code),
         np.float32(int(code.levels.min()) - TRELLIS_MARGIN),
         np.float32(int(code.levels.max()) + TRELLIS_MARGIN),
         code.factor,
@@ -92,8 +117,8 @@ def pack_chain(codes, tables, planes):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _squared_miss(target, doubled, other):  # type: ignore[no-untyped-def]
-    """How far the nearer of two levels is from the target."""
+def _step_cost(target, doubled, other):  # type: ignore[no-untyped-def]
+    """How far the nearer of two levels is from the target, squared."""
     miss = min(max(np.int16(target - doubled), _LEAST_MISS), _LARGEST_MISS)
     square = np.int16(miss * miss)
     miss = min(max(np.int16(target - other), _LEAST_MISS), _LARGEST_MISS)
@@ -101,49 +126,94 @@ def _squared_miss(target, doubled, other):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def cheapest_path(targets, doubled, work, codes):  # type: ignore[no-untyped-def]
+def _advance_2(target, by_state, before, to, scratch):  # type: ignore[no-untyped-def]
+    """Costs (256,) of all states after a step of codes of 2 bits."""
+    other = by_state.shape[0] - 1
+    by_oldest, by_newest = scratch.reshape((4, 64)), to.reshape((4, 64))
+    for q in range(64):
+        for o in range(4):
+            by_oldest[o, q] = before[4 * q + o]
+    for c in range(4):
+        best = by_newest[c]
+        for o in range(4):
+            levels, others, so_far = by_state[0, o, c], by_state[other, o, c], by_oldest[o]
+            if o == 0:
+                for q in range(64):
+                    best[q] = np.int16(so_far[q] + _step_cost(target, levels[q], others[q]))
+            else:
+                for q in range(64):
+                    total = np.int16(so_far[q] + _step_cost(target, levels[q], others[q]))
+                    best[q] = min(total, best[q])
+
+
+@_inline
+def _advance_4(target, by_number, older, before, to, scratch, so_far):  # type: ignore[no-untyped-def]
+    """Costs (256,) after a step of codes of 4 bits, which stand by the older code of a state first.
+
+    Of its 4096 steps each costs what one of 256 does, those of a code and of what the two before contribute.
+    """
+    other = by_number.shape[0] - 1
+    for i in range(256):
+        scratch[i] = _step_cost(target, by_number[0, i], by_number[other, i])
+    for last in range(16):
+        for h in range(16):
+            so_far[h] = before[(h ^ older[last]) * 16 + last]
+        for c in range(16):
+            best = np.int16(32767)
+            for h in range(16):
+                best = min(best, np.int16(so_far[h] + scratch[h * 16 + c]))
+            to[last * 16 + c] = best
+
+
+@_inline
+def _set_above_least(costs):  # type: ignore[no-untyped-def]
+    least = np.int16(32767)
+    for s in range(256):
+        least = min(least, costs[s])
+    for s in range(256):
+        costs[s] = min(np.int16(costs[s] - least), _LARGEST_COST)
+
+
+@_inline
+def _place(state, radix):  # type: ignore[no-untyped-def]
+    """Where the costs of a step have a state's."""
+    return state if radix == 4 else state % 16 * 16 + state // 16
+
+
+@_inline
+def cheapest_path(targets, steps, work, codes):  # type: ignore[no-untyped-def]
     """Targets int16 (w,) in half levels, in the order of the chain, to codes (w,); eoq_formats.viterbi says how.
 
-    Every number is cast to int16, which all of them fit: vectors of them are twice as long. `work` is
-    make_trellis_work's.
+    Every number is cast to int16, which all of them fit: vectors of them are twice as long. Which code was the oldest
+    is looked up where it matters, on the path that is taken in the end. `steps` are TrellisSteps, or TrellisTables with
+    the same fields; `work` is make_trellis_work's.
     """
     width = targets.shape[0]
-    free, radix, _, newer = doubled.shape
-    cost, by_oldest, best, oldest, came_from = work
-    cost[:] = _LARGEST_COST
-    cost[0] = 0
+    free, radix, _, newer = steps.by_state.shape
+    costs, scratch, so_far = work
+    costs[0] = _LARGEST_COST
+    costs[0, 0] = 0
     for step in range(width):
-        target = targets[step]
-        for q in range(newer):
-            for o in range(radix):
-                by_oldest[o, q] = cost[q * radix + o]
-        least = np.int16(32767)
-        for c in range(radix):
-            for o in range(radix):
-                levels, so_far = doubled[0, o, c], by_oldest[o]
-                others = doubled[free - 1, o, c]
-                if o == 0:
-                    for q in range(newer):
-                        best[q] = np.int16(so_far[q] + _squared_miss(target, levels[q], others[q]))
-                        oldest[q] = np.int16(0)
-                else:
-                    for q in range(newer):
-                        total = np.int16(so_far[q] + _squared_miss(target, levels[q], others[q]))
-                        oldest[q] = np.int16(o) if total < best[q] else oldest[q]
-                        best[q] = min(total, best[q])
-            for q in range(newer):
-                cost[c * newer + q] = best[q]
-                came_from[step, c * newer + q] = np.uint8(oldest[q])
-                least = min(least, best[q])
-        for s in range(radix * newer):
-            cost[s] = min(np.int16(cost[s] - least), _LARGEST_COST)
+        if radix == 4:
+            _advance_2(targets[step], steps.by_state, costs[step], costs[step + 1], scratch)
+        else:
+            _advance_4(targets[step], steps.by_number, steps.older, costs[step], costs[step + 1], scratch, so_far)
+        _set_above_least(costs[step + 1])
     state = 0
-    for s in range(1, radix * newer):
-        if cost[s] < cost[state]:
+    for s in range(1, 256):
+        if costs[width, _place(s, radix)] < costs[width, _place(state, radix)]:
             state = s
     for step in range(width - 1, -1, -1):
-        codes[step] = state // newer
-        state = state % newer * radix + came_from[step, state]
+        newest, rest = state // newer, state % newer
+        least, oldest = _FAR, 0
+        for o in range(radix):
+            level, other = steps.by_state[0, o, newest, rest], steps.by_state[free - 1, o, newest, rest]
+            so_far_cost = np.int32(costs[step, _place(rest * radix + o, radix)])
+            cost = so_far_cost + np.int32(_step_cost(targets[step], level, other))
+            if cost < least:
+                least, oldest = cost, o
+        codes[step] = newest
+        state = rest * radix + oldest
 
 
 @_inline
@@ -158,16 +228,9 @@ def set_free_bits(targets, tables, codes):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def make_trellis_work(width, states, radix):  # type: ignore[no-untyped-def]
-    """Work space of cheapest_path, one for each thread."""
-    newer = states // radix
-    return (
-        np.empty(states, dtype=np.int16),
-        np.empty((radix, newer), dtype=np.int16),
-        np.empty(newer, dtype=np.int16),
-        np.empty(newer, dtype=np.int16),
-        np.empty((width, states), dtype=np.uint8),
-    )
+def make_trellis_work(width):  # type: ignore[no-untyped-def]
+    """Work space of cheapest_path, one for each thread: costs above the least, by steps taken; and of one step."""
+    return np.empty((width + 1, 256), dtype=np.int16), np.empty(256, dtype=np.int16), np.empty(16, dtype=np.int16)
 
 
 @_inline
@@ -194,7 +257,7 @@ def quantize_trellis_block(x, sign, tables, work, v, scratch, targets, codes, ou
     for step in range(width):
         r = v[tables.order[step]] * inverse
         targets[step] = np.int16(np.rint(min(max(r, tables.lowest), tables.highest) * np.float32(2)))
-    cheapest_path(targets, tables.doubled, work, codes)
+    cheapest_path(targets, tables, work, codes)
     if tables.has_free_bit:
         set_free_bits(targets, tables, codes)
     pack_chain(codes, tables, out[2:])

@@ -7,7 +7,7 @@ All numbers are small integers, so that order and width of the arithmetic do not
 import numpy as np
 from numpy.typing import NDArray
 
-from eoq_formats.trellis import TrellisCode, trellis_windows
+from eoq_formats.trellis import Number, TrellisCode, trellis_windows
 
 LARGEST_MISS = 127
 """Half levels: what is further from its target costs no more than this."""
@@ -25,7 +25,7 @@ def cheapest_path(targets: NDArray[np.int32], code: TrellisCode) -> NDArray[np.u
     blocks, width = targets.shape
     radix = 1 << code.code_bits
     newer = code.states // radix  # states but for their oldest code
-    doubled = 2 * levels_by_state(code).astype(np.int32)
+    doubled = 2 * levels_by_state(code.levels, code).astype(np.int32)
     cost = np.full((blocks, code.states), LARGEST_COST, dtype=np.int32)
     cost[:, 0] = 0
     came_from = np.empty((width, blocks, code.states), dtype=np.uint8)
@@ -54,10 +54,10 @@ def _free_bits(targets: NDArray[np.int32], codes: NDArray[np.uint8], code: Trell
     return bits
 
 
-def levels_by_state(code: TrellisCode) -> NDArray[np.int8]:
-    """int8 (1 or 2, oldest code, newest code, states / radix): level of each free bit and step of the trellis."""
+def levels_by_state(levels: NDArray[Number], code: TrellisCode) -> NDArray[Number]:
+    """Levels by window (1 or 2, windows) to (1 or 2, oldest code, newest code, states / radix), those of its steps."""
     # the window's digits from its highest are: oldest, …, second newest, newest; those between change their order
     radix = 1 << code.code_bits
-    digits = code.levels.reshape(-1, *((radix,) * (code.memory + 1)))
+    digits = levels.reshape(-1, *((radix,) * (code.memory + 1)))
     axes = (0, 1, code.memory + 1, *range(code.memory, 1, -1))
     return np.ascontiguousarray(digits.transpose(axes)).reshape(-1, radix, radix, code.states // radix)

@@ -10,10 +10,12 @@
 
 enum { EOQ_STATES = 256 };
 
-// a trellis of 2^code_bits codes: a state is the newest of its codes times `newer`, plus the others
+// A trellis of 2^code_bits codes: a state is the newest of its codes times `newer`, plus the others
 typedef struct {
     int16_t doubled[2][16 * EOQ_STATES];  // [free bit][oldest code, state]: twice the level of coming to it
-    int     lowest;                       // of the levels
+    int16_t by_number[2][EOQ_STATES];     // [free bit][number of the older codes, code] of codes of 4 bits: the same
+    int16_t costs[QK_EOQ_MAX + 1][EOQ_STATES];  // space to work: [steps taken], of the cheapest path to each state
+    int     lowest;                             // of the levels
     int     highest;
     double  factor;
 } eoq_trellis;
@@ -38,6 +40,7 @@ static void eoq_make_trellis(int bits, eoq_trellis * t) {
                 } else {
                     const int history = (window & 15) ^ eoq_trellis_older(bits)[window >> 4 & 15];
                     level             = first[window >> 8] + eoq_trellis_second(bits)[history];
+                    t->by_number[free_bit][history * 16 + (window >> 8)] = (int16_t) (2 * level);
                 }
                 t->doubled[free_bit][oldest * EOQ_STATES + state] = (int16_t) (2 * level);
             }
@@ -60,83 +63,154 @@ EOQ_INLINE int16_t eoq_squared_miss(int16_t target, int16_t doubled) {
     return (int16_t) (miss * miss);
 }
 
-// section 5.6: targets in half levels, in the order of the chain, to codes
-EOQ_INLINE void eoq_cheapest_path(const eoq_trellis * t,
-                                  const int16_t *     targets,
-                                  int                 width,
-                                  int                 code_bits,
-                                  bool                has_free_bit,
-                                  uint8_t *           codes) {
-    const int radix = 1 << code_bits;
-    const int newer = EOQ_STATES >> code_bits;
-    int16_t   cost[EOQ_STATES];
-    int16_t   by_oldest[EOQ_STATES];
-    int16_t   oldest[EOQ_STATES];
-    uint8_t   came_from[QK_EOQ_MAX][EOQ_STATES];
+EOQ_INLINE int16_t eoq_lesser(int16_t a, int16_t b) {
+    return a < b ? a : b;
+}
+
+// by the nearer of a step's two levels, where a free bit chooses between them
+EOQ_INLINE int16_t eoq_step_cost(int16_t target, int16_t doubled, int16_t other, bool has_free_bit) {
+    const int16_t cost = eoq_squared_miss(target, doubled);
+    return has_free_bit ? eoq_lesser(cost, eoq_squared_miss(target, other)) : cost;
+}
+
+// costs of a step of codes of 2 bits, by state
+EOQ_INLINE void eoq_advance_2(const eoq_trellis * t,
+                              int16_t             target,
+                              bool                has_free_bit,
+                              const int16_t *     from,
+                              int16_t *           to) {
+    enum { RADIX = 4, NEWER = EOQ_STATES / RADIX };
+
+    int16_t by_oldest[EOQ_STATES];
+    int16_t best[EOQ_STATES];
+    for (int o = 0; o < RADIX; ++o) {
+        for (int q = 0; q < NEWER; ++q) {
+            by_oldest[o * NEWER + q] = from[q * RADIX + o];
+        }
+    }
     for (int s = 0; s < EOQ_STATES; ++s) {
-        cost[s] = s == 0 ? 0 : EOQ_TRELLIS_LARGEST_COST;
+        best[s] = INT16_MAX;
+    }
+    for (int c = 0; c < RADIX; ++c) {
+        for (int o = 0; o < RADIX; ++o) {
+            const int16_t * doubled = t->doubled[0] + o * EOQ_STATES + c * NEWER;
+            const int16_t * other   = t->doubled[1] + o * EOQ_STATES + c * NEWER;
+            for (int q = 0; q < NEWER; ++q) {
+                const int16_t step  = eoq_step_cost(target, doubled[q], other[q], has_free_bit);
+                const int16_t total = (int16_t) (by_oldest[o * NEWER + q] + step);
+                best[c * NEWER + q] = eoq_lesser(total, best[c * NEWER + q]);
+            }
+        }
+    }
+    memcpy(to, best, sizeof(best));
+}
+
+// A step of codes of 4 bits costs by its own code and by h, the number of what the two before contribute, so that 4096
+// steps have 256 costs. These are the costs of the states whose older code is `last`: where it is literal, so are the
+// places in `from`.
+EOQ_INLINE void eoq_advance_to(int             last,
+                               const uint8_t * older,
+                               const int16_t * step,
+                               const int16_t * from,
+                               int16_t *       best) {
+    int16_t so_far[16];
+    for (int h = 0; h < 16; ++h) {
+        so_far[h] = from[(h ^ older[last]) * 16 + last];
+    }
+    for (int c = 0; c < 16; ++c) {
+        int16_t least = INT16_MAX;
+        for (int h = 0; h < 16; ++h) {
+            least = eoq_lesser(least, (int16_t) (so_far[h] + step[h * 16 + c]));
+        }
+        best[last * 16 + c] = least;
+    }
+}
+
+// costs of a step of codes of 4 bits; states stand by their older code first, so that no table is turned about
+EOQ_INLINE void eoq_advance_4(const eoq_trellis * t,
+                              int                 bits,
+                              int16_t             target,
+                              bool                has_free_bit,
+                              const int16_t *     from,
+                              int16_t *           to) {
+    const uint8_t * older = eoq_trellis_older(bits);
+    int16_t         step[EOQ_STATES];
+    int16_t         best[EOQ_STATES];
+    for (int i = 0; i < EOQ_STATES; ++i) {
+        step[i] = eoq_step_cost(target, t->by_number[0][i], t->by_number[1][i], has_free_bit);
+    }
+#define EOQ_ADVANCE_TO(last) eoq_advance_to(last, older, step, from, best);
+#define EOQ_ADVANCE_TO_4(last) \
+    EOQ_ADVANCE_TO(last) EOQ_ADVANCE_TO((last) + 1) EOQ_ADVANCE_TO((last) + 2) EOQ_ADVANCE_TO((last) + 3)
+    EOQ_ADVANCE_TO_4(0)
+    EOQ_ADVANCE_TO_4(4)
+    EOQ_ADVANCE_TO_4(8)
+    EOQ_ADVANCE_TO_4(12)
+#undef EOQ_ADVANCE_TO_4
+#undef EOQ_ADVANCE_TO
+    memcpy(to, best, sizeof(best));
+}
+
+// where the costs of a step have a state
+EOQ_INLINE int eoq_place(int state, int code_bits) {
+    return code_bits == 4 ? state % 16 * 16 + state / 16 : state;
+}
+
+// section 5.6: targets in half levels, in the order of the chain, to codes
+EOQ_INLINE void eoq_cheapest_path(eoq_trellis * t, const int16_t * targets, int width, int bits, uint8_t * codes) {
+    const int  code_bits    = eoq_low_plane_bits(bits);
+    const int  radix        = 1 << code_bits;
+    const int  newer        = EOQ_STATES >> code_bits;
+    const bool has_free_bit = eoq_has_free_bit(bits);
+    for (int s = 0; s < EOQ_STATES; ++s) {
+        t->costs[0][s] = s == 0 ? 0 : EOQ_TRELLIS_LARGEST_COST;
     }
     for (int step = 0; step < width; ++step) {
-        const int16_t target = targets[step];
-        for (int o = 0; o < radix; ++o) {
-            for (int q = 0; q < newer; ++q) {
-                by_oldest[o * newer + q] = cost[q * radix + o];
-            }
+        int16_t * to = t->costs[step + 1];
+        if (code_bits == 2) {
+            eoq_advance_2(t, targets[step], has_free_bit, t->costs[step], to);
+        } else {
+            eoq_advance_4(t, bits, targets[step], has_free_bit, t->costs[step], to);
         }
         int16_t least = INT16_MAX;
-        for (int c = 0; c < radix; ++c) {
-            int16_t * best = cost + c * newer;
-            for (int o = 0; o < radix; ++o) {
-                const int16_t * doubled = t->doubled[0] + o * EOQ_STATES + c * newer;
-                const int16_t * other   = t->doubled[1] + o * EOQ_STATES + c * newer;
-                const int16_t * so_far  = by_oldest + o * newer;
-                for (int q = 0; q < newer; ++q) {
-                    int16_t square = eoq_squared_miss(target, doubled[q]);
-                    if (has_free_bit) {
-                        const int16_t other_square = eoq_squared_miss(target, other[q]);
-                        square                     = other_square < square ? other_square : square;
-                    }
-                    const int16_t total = (int16_t) (so_far[q] + square);
-                    if (o == 0) {
-                        best[q]   = total;
-                        oldest[q] = 0;
-                    } else {
-                        oldest[q] = total < best[q] ? (int16_t) o : oldest[q];
-                        best[q]   = total < best[q] ? total : best[q];
-                    }
-                }
-            }
-            for (int q = 0; q < newer; ++q) {
-                came_from[step][c * newer + q] = (uint8_t) oldest[q];
-                least                          = best[q] < least ? best[q] : least;
-            }
+        for (int s = 0; s < EOQ_STATES; ++s) {
+            least = eoq_lesser(least, to[s]);
         }
         for (int s = 0; s < EOQ_STATES; ++s) {
-            const int16_t above = (int16_t) (cost[s] - least);
-            cost[s]             = above < EOQ_TRELLIS_LARGEST_COST ? above : EOQ_TRELLIS_LARGEST_COST;
+            to[s] = eoq_lesser((int16_t) (to[s] - least), EOQ_TRELLIS_LARGEST_COST);
         }
     }
     int state = 0;
     for (int s = 1; s < EOQ_STATES; ++s) {
-        state = cost[s] < cost[state] ? s : state;
+        state = t->costs[width][eoq_place(s, code_bits)] < t->costs[width][eoq_place(state, code_bits)] ? s : state;
     }
+    // which code was the oldest is looked up where it matters, on this path alone: of equals the least
     for (int step = width - 1; step >= 0; --step) {
+        const int before = state % newer * radix;  // the state before, but for its oldest code
+        int       least = 0, oldest = 0;
+        for (int o = 0; o < radix; ++o) {
+            const int place = o * EOQ_STATES + state;
+            const int cost  = t->costs[step][eoq_place(before + o, code_bits)] +
+                              eoq_step_cost(targets[step], t->doubled[0][place], t->doubled[1][place], has_free_bit);
+            if (o == 0 || cost < least) {
+                least  = cost;
+                oldest = o;
+            }
+        }
         codes[step] = (uint8_t) (state / newer);
-        state       = state % newer * radix + came_from[step][state];
+        state       = before + oldest;
     }
 }
 
-// clang-format off
-#define EOQ_DEFINE_PATH(bits, code_bits)                                                                              \
-    EOQ_FOR_SEVERAL_CPUS static void eoq_cheapest_path_##bits(const eoq_trellis * t, const int16_t * targets,         \
-                                                              int width, uint8_t * codes) {                           \
-        eoq_cheapest_path(t, targets, width, code_bits, (bits) != (code_bits), codes);                                \
+#define EOQ_DEFINE_PATH(bits)                                                                                      \
+    EOQ_FOR_SEVERAL_CPUS static void eoq_cheapest_path_##bits(eoq_trellis * t, const int16_t * targets, int width, \
+                                                              uint8_t * codes) {                                   \
+        eoq_cheapest_path(t, targets, width, bits, codes);                                                         \
     }
-EOQ_DEFINE_PATH(2, 2)
-EOQ_DEFINE_PATH(3, 2)
-EOQ_DEFINE_PATH(4, 4)
-EOQ_DEFINE_PATH(5, 4)
-// clang-format on
+EOQ_DEFINE_PATH(2)
+EOQ_DEFINE_PATH(3)
+EOQ_DEFINE_PATH(4)
+EOQ_DEFINE_PATH(5)
 
 // position in the block of a code of the chain
 static inline int eoq_chain_position(int step, int code_bits, int width) {
@@ -148,8 +222,7 @@ static inline int eoq_chain_position(int step, int code_bits, int width) {
     return step % fields * plane + byte;
 }
 
-EOQ_INLINE uint16_t
-eoq_quantize_trellis_block(const eoq_trellis * t, int bits, int width, const float * x, uint8_t * qs) {
+EOQ_INLINE uint16_t eoq_quantize_trellis_block(eoq_trellis * t, int bits, int width, const float * x, uint8_t * qs) {
     const double to_rotated = width * (double) EOQ_LEVEL_UNIT;
     const int    code_bits  = eoq_low_plane_bits(bits);
     const int    plane      = code_bits * width / 8;
@@ -215,12 +288,17 @@ eoq_quantize_trellis_block(const eoq_trellis * t, int bits, int width, const flo
 
 EOQ_INLINE void eoq_quantize_trellis_blocks(int bits, int width, const float * x, uint8_t * y, int64_t k) {
     assert(k % width == 0);
-    eoq_trellis t;
-    eoq_make_trellis(bits, &t);
+    // more than the stack of some threads; without memory all of ggml aborts
+    eoq_trellis * t = malloc(sizeof(eoq_trellis));
+    if (t == NULL) {
+        abort();
+    }
+    eoq_make_trellis(bits, t);
     for (int64_t i = 0; i < k / width; ++i, y += 2 + bits * width / 8) {
-        const uint16_t d = eoq_quantize_trellis_block(&t, bits, width, x + i * width, y + 2);
+        const uint16_t d = eoq_quantize_trellis_block(t, bits, width, x + i * width, y + 2);
         memcpy(y, &d, sizeof(d));
     }
+    free(t);
 }
 
 void eoq_quantize_trellis_row(int bits, int width, const float * x, uint8_t * y, int64_t k) {
