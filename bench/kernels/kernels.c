@@ -41,18 +41,10 @@ struct activation_type {
     void (*quantize_generic)(const float *, void *, int64_t);
 };
 
-// functions of one type as functions of bytes
-#define GGML_EOQ_WRAP(T, t, bits, width, A, a)                         \
-    static void dequantize_##t(const void * x, float * y, int64_t k) { \
-        dequantize_row_##t((const block_##t *) x, y, k);               \
-    }
-GGML_EOQ_WEIGHT_TYPES(GGML_EOQ_WRAP)
-#undef GGML_EOQ_WRAP
-
 // clang-format off
 #define WEIGHT_ENTRY(T, t, bits, width, A, a)                                                              \
     { #t, width, sizeof(block_##t), sizeof(block_##a), ggml_eoq_mul_mat_##t, ggml_eoq_mul_mat_##t##_generic, \
-      dequantize_##t, quantize_row_##a },
+      ggml_eoq_dequantize_row_##t, quantize_row_##a },
 #define ACTIVATION_ENTRY(T, t, width) \
     { #t, width, sizeof(block_##t), quantize_row_##t, quantize_row_##t##_generic },
 // clang-format on

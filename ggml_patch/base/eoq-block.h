@@ -137,6 +137,52 @@ EOQ_INLINE void eoq_block_levels(const uint8_t * qs, int code, int width, int8_t
     }
 }
 
+// One stage of butterflies, of values half the width apart; sums and differences come to stand side by side. So each
+// stage takes the highest bit of the positions and makes it the lowest, and after all of them the order is the first
+// again. All stages are alike, and load and store whole vectors.
+EOQ_INLINE void eoq_level_butterflies(const int16_t * GGML_RESTRICT from, int16_t * GGML_RESTRICT to, int width) {
+    for (int i = 0; i < width / 2; ++i) {
+        to[2 * i]     = (int16_t) (from[i] + from[width / 2 + i]);
+        to[2 * i + 1] = (int16_t) (from[i] - from[width / 2 + i]);
+    }
+}
+
+// transform of the levels; integer butterflies may come in any order
+EOQ_INLINE void eoq_transform_levels(const int8_t * levels, int width, int16_t * v) {
+    int16_t other[QK_EOQ_MAX];
+    bool    in_v = width != 128;  // an even number of stages ends where it began
+    for (int i = 0; i < width; ++i) {
+        (in_v ? v : other)[i] = levels[i];
+    }
+    for (int done = 1; done < width; done *= 2) {
+        eoq_level_butterflies(in_v ? v : other, in_v ? other : v, width);
+        in_v = !in_v;
+    }
+}
+
+// -1 where the sign is negative, 0 elsewhere
+EOQ_INLINE void eoq_sign_masks(int width, int16_t * masks) {
+    for (int i = 0; i < width; ++i) {
+        masks[i] = (int16_t) -eoq_sign_is_negative(i);
+    }
+}
+
+// section 4: weights of a block by its levels; `block` begins with its scale
+EOQ_INLINE void eoq_weights_of_levels(const int8_t *  levels,
+                                      int             width,
+                                      const int16_t * signs,
+                                      const uint8_t * block,
+                                      float *         y) {
+    int16_t  v[QK_EOQ_MAX];
+    uint16_t d;
+    memcpy(&d, block, sizeof(d));
+    eoq_transform_levels(levels, width, v);
+    const float scale = eoq_scale_to_float(d) * EOQ_LEVEL_UNIT;
+    for (int i = 0; i < width; ++i) {
+        y[i] = (float) (int16_t) ((v[i] ^ signs[i]) - signs[i]) * scale;
+    }
+}
+
 // a non-negative scale: to float, saturated, to fp16, each to nearest even
 static inline uint16_t eoq_scale_to_fp16(double scale) {
     const float narrow = (float) scale;

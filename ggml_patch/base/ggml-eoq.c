@@ -137,52 +137,6 @@ static inline uint16_t eoq_quantize_block(const eoq_type * t, const float * x, u
     return d;
 }
 
-// One stage of butterflies, of values half the width apart; sums and differences come to stand side by side. So each
-// stage takes the highest bit of the positions and makes it the lowest, and after all of them the order is the first
-// again. All stages are alike, and load and store whole vectors.
-EOQ_INLINE void eoq_butterflies(const int16_t * GGML_RESTRICT from, int16_t * GGML_RESTRICT to, int width) {
-    for (int i = 0; i < width / 2; ++i) {
-        to[2 * i]     = (int16_t) (from[i] + from[width / 2 + i]);
-        to[2 * i + 1] = (int16_t) (from[i] - from[width / 2 + i]);
-    }
-}
-
-// transform of the levels; integer butterflies may come in any order
-EOQ_INLINE void eoq_transform_levels(const int8_t * levels, int width, int16_t * v) {
-    int16_t other[QK_EOQ_MAX];
-    bool    in_v = width != 128;  // an even number of stages ends where it began
-    for (int i = 0; i < width; ++i) {
-        (in_v ? v : other)[i] = levels[i];
-    }
-    for (int done = 1; done < width; done *= 2) {
-        eoq_butterflies(in_v ? v : other, in_v ? other : v, width);
-        in_v = !in_v;
-    }
-}
-
-// -1 where the sign is negative, 0 elsewhere
-EOQ_INLINE void eoq_sign_masks(int width, int16_t * masks) {
-    for (int i = 0; i < width; ++i) {
-        masks[i] = (int16_t) -eoq_sign_is_negative(i);
-    }
-}
-
-EOQ_INLINE void eoq_dequantize_block(int             code,
-                                     int             width,
-                                     const int16_t * signs,
-                                     uint16_t        d,
-                                     const uint8_t * qs,
-                                     float *         y) {
-    int8_t  levels[QK_EOQ_MAX];
-    int16_t v[QK_EOQ_MAX];
-    eoq_block_levels(qs, code, width, levels);
-    eoq_transform_levels(levels, width, v);
-    const float scale = eoq_scale_to_float(d) * EOQ_LEVEL_UNIT;
-    for (int i = 0; i < width; ++i) {
-        y[i] = (float) (int16_t) ((v[i] ^ signs[i]) - signs[i]) * scale;
-    }
-}
-
 // ---- rows; the type is a constant in each use, so that the compiler unrolls and folds
 
 EOQ_INLINE void eoq_quantize_row(const eoq_type * t, const float * x, uint8_t * y, int64_t k) {
@@ -197,11 +151,11 @@ EOQ_INLINE void eoq_quantize_row(const eoq_type * t, const float * x, uint8_t * 
 EOQ_INLINE void eoq_dequantize_row(int code, int width, const uint8_t * x, float * y, int64_t k) {
     assert(k % width == 0);
     int16_t signs[QK_EOQ_MAX];
+    int8_t  levels[QK_EOQ_MAX];
     eoq_sign_masks(width, signs);
     for (int64_t i = 0; i < k / width; ++i, x += 2 + EOQ_BITS(code) * width / 8) {
-        uint16_t d;
-        memcpy(&d, x, sizeof(d));
-        eoq_dequantize_block(code, width, signs, d, x + 2, y + i * width);
+        eoq_block_levels(x + 2, code, width, levels);
+        eoq_weights_of_levels(levels, width, signs, x, y + i * width);
     }
 }
 

@@ -130,10 +130,13 @@ GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 GGML_EOQ_ACTIVATION_TYPES(EOQ_DEFINE)
 #    undef EOQ_DEFINE
 
-#    define EOQ_DEFINE(T, t, code, width, A, a)                                                           \
-        void ggml_eoq_mul_mat_##t(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,      \
-                                  const void * const * columns, float * const * out, int64_t n_columns) { \
-            ggml_eoq_mul_mat_##t##_generic(k, weights, row_bytes, n_rows, columns, out, n_columns);       \
+#    define EOQ_DEFINE(T, t, code, width, A, a)                                                              \
+        void ggml_eoq_mul_mat_##t(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,         \
+                                  const void * const * columns, float * const * out, int64_t n_columns) {    \
+            ggml_eoq_mul_mat_##t##_generic(k, weights, row_bytes, n_rows, columns, out, n_columns);          \
+        }                                                                                                    \
+        void ggml_eoq_dequantize_row_##t(const void * GGML_RESTRICT x, float * GGML_RESTRICT y, int64_t k) { \
+            dequantize_row_##t((const block_##t *) x, y, k);                                                 \
         }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 #    undef EOQ_DEFINE

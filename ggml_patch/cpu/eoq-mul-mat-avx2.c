@@ -312,6 +312,10 @@ EOQ_INLINE void eoq_add_tile(const eoq_tile *        tile,
     }
 }
 
-#    include "eoq-mul-mat-loops.h"
+typedef __m256i eoq_vector;
+
+enum { EOQ_DECODED_BIAS = 0 };
+
+#    include "eoq-loops.h"
 
 #endif

@@ -278,6 +278,10 @@ EOQ_INLINE void eoq_store_sums(eoq_row_sums * sums, float * values) {
     _mm512_storeu_ps(values, *sums);
 }
 
-#    include "eoq-mul-mat-loops.h"
+typedef __m512i eoq_vector;
+
+enum { EOQ_DECODED_BIAS = 128 };
+
+#    include "eoq-loops.h"
 
 #endif

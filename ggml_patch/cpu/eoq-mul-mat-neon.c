@@ -379,6 +379,10 @@ EOQ_INLINE void eoq_store_sums(eoq_row_sums * sums, float * values) {
     }
 }
 
-#    include "eoq-mul-mat-loops.h"
+typedef int8x16_t eoq_vector;
+
+enum { EOQ_DECODED_BIAS = 0 };
+
+#    include "eoq-loops.h"
 
 #endif

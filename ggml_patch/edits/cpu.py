@@ -120,11 +120,22 @@ _REFERENCE = [
 
 def _ops() -> list[Edit]:
     path = "ggml/src/ggml-cpu/ops.cpp"
-    include = Edit(path=path, anchor=r'^#include "ggml-impl\.h"', lines='#include "ggml-eoq.h"')
+    include = Edit(
+        path=path, anchor=r'^#include "ggml-impl\.h"', lines='#include "eoq/eoq-to-float.h"\n#include "ggml-eoq.h"'
+    )
+    # token embeddings stay on the CPU where a GPU has the rest, and one thread gets a prompt's rows
+    get_rows = Edit(
+        path=path,
+        anchor=r"^    ggml_to_float_t const dequantize_row_q = ggml_get_type_traits\(type\)->to_float;$",
+        within=r"^static void ggml_compute_forward_get_rows_q\($",
+        where="replace",
+        lines="    ggml_to_float_t const dequantize_row_q = ggml_eoq_cpu_to_float(params, type);",
+    )
     weights = "        GGML_EOQ_WEIGHT_CASES:"
     activations = "\n" + each_activation("        case GGML_TYPE_{T}:")
     return [
         include,
+        get_rows,
         *(
             Edit(
                 path=path,

@@ -16,6 +16,11 @@ static void check_dequantize(const struct weight_type * t, const uint8_t * block
     t->dequantize(blocks, weights, n);
     t->dequantize(ones, units, n);
 
+    float * again = exact_buffer(n * sizeof(float));
+    t->dequantize_cpu(blocks, again, n);
+    CHECK(memcmp(again, weights, n * sizeof(float)) == 0, "%s: the CPU's weights are not the portable ones", t->name);
+    free(again);
+
     for (int b = 0; b < n_blocks; ++b) {
         const float d = half_to_float(block_scale(blocks + b * t->block_bytes));
         for (int i = b * t->width; i < (b + 1) * t->width; ++i) {

@@ -35,6 +35,7 @@ struct weight_type {
     void (*quantize_ref)(const float *, void *, int64_t);
     void (*from_float)(const float *, void *, int64_t);
     void (*dequantize)(const void *, float *, int64_t);
+    void (*dequantize_cpu)(const void *, float *, int64_t);
     size_t (*quantize)(const float *, void *, int64_t, int64_t, const float *);
     vec_dot_fn                     vec_dot;
     vec_dot_fn                     vec_dot_generic;
@@ -58,7 +59,8 @@ GGML_EOQ_WEIGHT_TYPES(WRAPPERS)
 #undef WRAPPERS
 
 #define TABLE_ENTRY(T, t, code, width, A, a) \
-    { #t, EOQ_BITS(code), EOQ_IS_TRELLIS(code), width, sizeof(block_##t), quantize_ref_##t, quantize_row_##t, dequantize_##t, quantize_##t, \
+    { #t, EOQ_BITS(code), EOQ_IS_TRELLIS(code), width, sizeof(block_##t), quantize_ref_##t, quantize_row_##t, dequantize_##t, \
+      ggml_eoq_dequantize_row_##t, quantize_##t, \
       ggml_vec_dot_##t##_##a, ggml_vec_dot_##t##_##a##_generic, \
       ggml_eoq_mul_mat_##t, ggml_eoq_mul_mat_##t##_generic, &type_##a },
 static const struct weight_type weight_types[] = { GGML_EOQ_WEIGHT_TYPES(TABLE_ENTRY) };

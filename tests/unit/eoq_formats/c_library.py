@@ -32,9 +32,10 @@ class CKernels:
         self._call(f"quantize_row_{t.name.lower()}_ref", x, out, ctypes.c_int64(x.size))
         return out
 
-    def dequantize(self, data: NDArray[np.uint8], t: WeightType) -> NDArray[np.float32]:
+    def dequantize(self, data: NDArray[np.uint8], t: WeightType, prefix: str = "") -> NDArray[np.float32]:
+        """The portable function or, with the prefix `ggml_eoq_`, the CPU's."""
         out = np.zeros((data.shape[0], data.shape[1] // t.block_bytes * t.width), dtype=np.float32)
-        self._call(f"dequantize_row_{t.name.lower()}", data, out, ctypes.c_int64(out.size))
+        self._call(f"{prefix}dequantize_row_{t.name.lower()}", data, out, ctypes.c_int64(out.size))
         return out
 
     def quantize_activations(self, x: NDArray[np.float32], t: ActivationType, variant: str) -> NDArray[np.uint8]:

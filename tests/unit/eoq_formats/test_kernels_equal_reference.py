@@ -71,7 +71,8 @@ def test_c_equals_the_reference(t: WeightType, c_kernels: CKernels) -> None:
     true = truth(t)
     wrong = true.samples.families_where
     assert wrong(c_kernels.quantize(true.samples.x, t) != true.data) == []
-    assert wrong(bits(c_kernels.dequantize(true.data, t)) != bits(true.weights)) == []
+    for prefix in ("", "ggml_eoq_"):
+        assert wrong(bits(c_kernels.dequantize(true.data, t, prefix)) != bits(true.weights)) == [], prefix
     for variant in ("", "_generic"):
         activations = c_kernels.quantize_activations(true.samples.x, t.activation, variant)
         assert wrong(activations != true.activations) == [], variant

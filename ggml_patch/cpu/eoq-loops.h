@@ -1,6 +1,7 @@
 #pragma once
 
-// The loops of a matrix product, and ggml_eoq_mul_mat_<t> of all types. The file that includes this one has defined:
+// The loops of a matrix product and of a row to floats: ggml_eoq_mul_mat_<t> and ggml_eoq_dequantize_row_<t> of all types.
+// The file that includes this one has defined:
 //
 //   EOQ_STREAMS       rows that eoq_dot_rows takes at most, 1 or 2
 //   EOQ_FEW_COLUMNS   columns that it takes at most, 4
@@ -12,9 +13,12 @@
 //   eoq_dot_rows      EOQ_STREAMS rows or one by few columns, in units of EOQ_LEVEL_UNIT
 //   eoq_add_tile      sums of a tile's rows += the tile by a block of each column, in the same units
 //   eoq_store_sums    sums of a tile's rows to floats
+//   eoq_vector        of bytes
+//   eoq_decode_block  all levels of a block plus EOQ_DECODED_BIAS, in order
 //
 // Everything is inlined with literal code (of the table of types), width and numbers of columns.
 
+#include "eoq-cpu.h"
 #include "eoq-kernel.h"
 #include "eoq-mul-mat.h"
 
@@ -144,6 +148,30 @@ EOQ_INLINE void eoq_mul_mat(int64_t              k,
     void ggml_eoq_mul_mat_##t(int64_t k, const void * weights, size_t row_bytes, int64_t n_rows,      \
                               const void * const * columns, float * const * out, int64_t n_columns) { \
         eoq_mul_mat(k, weights, row_bytes, n_rows, columns, out, n_columns, code, width);             \
+    }
+GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
+#undef EOQ_DEFINE
+
+EOQ_INLINE void eoq_dequantize_row(const uint8_t * x, float * y, int64_t k, int code, int width) {
+    assert(k % width == 0);
+    const eoq_tables tables = eoq_load_tables(code);
+    int16_t          signs[QK_EOQ_MAX];
+    eoq_sign_masks(width, signs);
+    for (int64_t i = 0; i < k / width; ++i, x += 2 + EOQ_BITS(code) * width / 8) {
+        eoq_vector decoded[QK_EOQ_MAX / sizeof(eoq_vector)];
+        int8_t     levels[QK_EOQ_MAX];
+        eoq_decode_block(x + 2, code, width, &tables, decoded);
+        memcpy(levels, decoded, (size_t) width);
+        for (int j = 0; j < width && EOQ_DECODED_BIAS != 0; ++j) {
+            levels[j] = (int8_t) (levels[j] - EOQ_DECODED_BIAS);
+        }
+        eoq_weights_of_levels(levels, width, signs, x, y + i * width);
+    }
+}
+
+#define EOQ_DEFINE(T, t, code, width, A, a)                                                              \
+    void ggml_eoq_dequantize_row_##t(const void * GGML_RESTRICT x, float * GGML_RESTRICT y, int64_t k) { \
+        eoq_dequantize_row((const uint8_t *) x, y, k, code, width);                                      \
     }
 GGML_EOQ_WEIGHT_TYPES(EOQ_DEFINE)
 #undef EOQ_DEFINE
