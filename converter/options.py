@@ -14,7 +14,6 @@ from eoq_formats.types import weight_type
 from gguf_files.tensor_types import bits_per_weight
 from terminal.cores import available_cores
 
-DTYPES = ("float32", "bfloat16")
 ROUNDINGS = ("feedback", "nearest")
 EFFORT_LEVELS = (1, 2, 3)
 _LEAST_SEQUENCE = 8
@@ -114,23 +113,23 @@ class TypeOptions:
 class CalibrationOptions:
     """How statistics are taken."""
 
-    text: Path | None = None
-    """UTF-8 text to run the model on; None for the bundled one."""
+    texts: tuple[Path, ...] = ()
+    """UTF-8 texts to run the model on, the same number of tokens of each where they are long enough; by default those
+    that come with EOQ."""
     tokens: int = 32768
-    """Most tokens to run. Where the text has more, sequences are taken from all over it."""
+    """Most tokens to run, over all texts. Where a text has more, sequences are taken from all over it."""
     sequence_length: int = 512
     """Tokens in a sequence, marks such as BOS included."""
-    seed: int = 0
-    """Chooses the sequences."""
-    device: str = "cpu"
-    """A device of PyTorch: cpu, cuda, cuda:1, mps."""
-    dtype: str = "float32"
-    """`float32` or `bfloat16`: what the model's matrices are held and multiplied in. All else is float32 either way.
-    bfloat16 takes half the memory, and less time where the processor knows it; moments get about 1 % less exact."""
+    gpu_layers: int = 0
+    """Layers of the model that llama.cpp runs on the GPU, where it was built for one."""
     all_experts: bool = False
-    """Show every token to every expert, for the statistics alone: what the router chooses runs on as always."""
+    """Have the model use all its experts for every token."""
     memory_limit: int = _DEFAULT_MEMORY
-    """Bytes of moments that are held at once. Where a layer needs more, its tokens are run several times."""
+    """Bytes of moments that are held at once. Where a model needs more, the texts are run several times."""
+    resume: bool = False
+    """Go on from the checkpoint of an interrupted calibration to the same file, where there is one."""
+    llama_bin: Path | None = None
+    """Folder of llama.cpp programs; by default those that tools/setup.sh built."""
 
     def __post_init__(self) -> None:
         if self.sequence_length < _LEAST_SEQUENCE:
@@ -141,12 +140,10 @@ class CalibrationOptions:
             raise OptionError(
                 f"{self.tokens} calibration tokens are less than one sequence of {self.sequence_length}; ask for more"
             )
-        if self.dtype not in DTYPES:
-            raise OptionError(f"calibration cannot run in {self.dtype!r}; choose {' or '.join(DTYPES)}")
         if self.memory_limit < 1:
             raise OptionError(f"the memory limit of calibration must be positive, not {self.memory_limit} bytes")
-        if self.seed < 0:
-            raise OptionError(f"the calibration seed must not be negative, as {self.seed} is")
+        if self.gpu_layers < 0:
+            raise OptionError(f"the number of layers on the GPU must not be negative, as {self.gpu_layers} is")
 
 
 @dataclass(frozen=True)

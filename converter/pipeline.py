@@ -40,13 +40,14 @@ def convert(
     options, progress = options or ConversionOptions(), progress or ConversionProgress()
     model_path, target = Path(model_path), resolve_target(Path(target))
     for written in (target, report_path(target)):
-        check_not_input(written, (options.statistics, options.calibration.text))
+        check_not_input(written, (options.statistics, *options.calibration.texts))
     recorded = options.recorded(None if proposals is None else f"{proposals.planner}, {proposals.digest}")
     with _opened(model_path, target, options, progress) as source, RowWorkers(options.threads) as workers:
         plan = _plan(source, options, proposals)
         check_space(target.parent, plan.nbytes, f"the output {target.name}")
         clock.add("reading the model", clock.total)
-        with rounding_method(source, model_path, target, plan, options, workers, progress, clock) as method:
+        with rounding_method(source, target, plan, options, workers, progress, clock) as method:
+            plan = method.plan
             metadata = target_metadata(source.metadata, plan, recorded, method.name, method.statistics)
             output = GgufOutput(target, metadata, plan.outputs, source.alignment)
             progress.stage("quantising", plan.weights)

@@ -127,7 +127,7 @@ def plan_model(
     with open_model(model_path, beside, access, threads, progress) as source:
         for output in outputs:
             check_not_input(output, source.paths)
-        planned = make_proposals(source, model_path, request, types, threads, progress)
+        planned = make_proposals(source, request, types, threads, progress)
         cluster = plan_cluster(source, planned, machines, context, types) if machines else None
         proposals = cluster.proposals if cluster else planned.proposals
         plan = resolve_plan(source.tensors, source.architecture, types, proposals)
@@ -140,7 +140,7 @@ def plan_model(
 def _inputs(model_path: Path, request: Request) -> list[Path | None]:
     inputs: list[Path | None] = [*model_files(model_path)]
     if isinstance(request, BudgetRequest):
-        inputs += [request.statistics, request.sensitivity.text if request.sensitivity else None]
+        inputs += [request.statistics]
     if isinstance(request, FastEwqRequest):
         inputs.append(request.dataset)
     return inputs

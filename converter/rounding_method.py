@@ -7,6 +7,7 @@ from pathlib import Path
 
 from converter.options import ConversionOptions, RoundingOptions
 from converter.plan import Plan, TensorPlan
+from converter.plan.unmeasured import with_bits_for_unmeasured
 from converter.report.records import FoldRecord, StageClock
 from converter.rounding import RoundedRows, Rounding, RoundToNearest, copy_rows, row_chunks
 from converter.scaling.folding import Fold, Folded, FoldedStatistics
@@ -22,6 +23,8 @@ from terminal.progress import Progress
 class RoundingMethod:
     """All that stands between the plan and the codes."""
 
+    plan: Plan
+    """The plan that came in, but for weights without statistics."""
     source: Source
     weights: WeightReader
     rounding: Rounding
@@ -56,7 +59,6 @@ def _scaled_copy(tensor: TensorInfo, folded: Folded) -> Iterator[RoundedRows]:
 @contextmanager
 def rounding_method(
     source: Source,
-    model_path: Path,
     target: Path,
     plan: Plan,
     options: ConversionOptions,
@@ -66,19 +68,20 @@ def rounding_method(
 ) -> Iterator[RoundingMethod]:
     """Take statistics and search scales, as the options and the plan ask for. Statistics last as long as the context.
 
-    Raises StatisticsError, CalibrationError or TargetError.
+    Raises OptionError, StatisticsError, CalibrationError, NoProgramError or TargetError.
     """
     weights, nearest = SourceWeights(source, workers), RoundToNearest(workers)
     if not options.rounding.is_calibrated or not plan.eoq_types:
-        yield RoundingMethod(source, weights, nearest, nearest.method)
+        yield RoundingMethod(plan, source, weights, nearest, nearest.method)
         return
-    # torch and transformers take seconds to load, which rounding to nearest does not need
+    # torch takes seconds to load, which rounding to nearest does not need
     from converter.calibrate.obtain_statistics import obtain_statistics
-    from converter.torch_settings import torch_settings
+    from converter.torch_settings import check_device, torch_settings
 
+    check_device(options.rounding.device)
     with ExitStack() as stack:
         with clock.stage("calibrating"):
-            measured = stack.enter_context(obtain_statistics(source, model_path, target, options, progress))
+            measured = stack.enter_context(obtain_statistics(source, target, options, progress))
         stack.enter_context(torch_settings(options.threads))
         statistics = ShrunkStatistics(measured, options.rounding.shrinkage)
         yield _calibrated(source, statistics, weights, nearest, plan, options.rounding, progress, clock)
@@ -101,6 +104,9 @@ def _calibrated(
     with_feedback = options.method == "feedback"
     feedback_options = FeedbackOptions(options.damping, device=options.device, effort=options.effort)
     notes = tuple(statistics.warnings())
+    plan, unmeasured = with_bits_for_unmeasured(plan, statistics)
+    if unmeasured is not None:
+        notes = (*notes, unmeasured)
     folds: Sequence[Fold] = ()
     if options.awq:
         types = {t.tensor.name: eoq for t in plan.tensors if (eoq := eoq_type(t.type)) is not None}
@@ -119,6 +125,7 @@ def _calibrated(
     if with_feedback:
         rounding = ErrorFeedback(FoldedStatistics(statistics, folded), nearest, feedback_options)
     return RoundingMethod(
+        plan,
         source,
         folded,
         rounding,

@@ -14,16 +14,23 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
 def add_calibration_options(group: argparse._ActionsContainer) -> None:
-    """Add the options that `calibration_options` reads, and --device."""
+    """Add the options that `calibration_options` reads."""
     add = group.add_argument
-    add("--calib", metavar="FILE", type=Path, help="text to calibrate on (default: a mixture that comes with EOQ)")
-    add("--calib-tokens", type=int, metavar="N", help="most tokens of it (default: 32768)")
+    add(
+        "--calib",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="text to calibrate on; may be repeated, each counts alike (default: several kinds that come with EOQ)",
+    )
+    add("--calib-tokens", type=int, metavar="N", help="most tokens, over all texts (default: 32768)")
     add("--calib-length", type=int, metavar="N", help="tokens in a sequence (default: 512)")
-    add("--calib-seed", type=int, metavar="N", help="chooses the sequences of a longer text (default: 0)")
-    add("--calib-dtype", choices=("float32", "bfloat16"), help="to run the model's matrices in (default: float32)")
     add("--calib-memory", type=float, metavar="GIB", help="for sums of moments at a time (default: 4)")
+    add("--gpu-layers", type=int, metavar="N", help="layers that llama.cpp calibrates on the GPU (default: 0)")
     add("--all-experts", action="store_true", help="let every expert of a mixture see every token when calibrating")
-    add("--device", metavar="DEVICE", help="PyTorch device to work on: cpu (default), cuda, cuda:1, mps")
+    add("--resume", action="store_true", help="go on with an interrupted calibration where it has a checkpoint")
+    add("--llama-bin", type=Path, metavar="DIR", help="folder of llama.cpp programs (default: those of tools/setup.sh)")
 
 
 def calibration_options(arguments: argparse.Namespace) -> "CalibrationOptions":
@@ -32,15 +39,15 @@ def calibration_options(arguments: argparse.Namespace) -> "CalibrationOptions":
 
     return CalibrationOptions(
         **given(
-            text=arguments.calib,
             tokens=arguments.calib_tokens,
             sequence_length=arguments.calib_length,
-            seed=arguments.calib_seed,
-            device=arguments.device,
-            dtype=arguments.calib_dtype,
+            gpu_layers=arguments.gpu_layers,
             memory_limit=None if arguments.calib_memory is None else int(arguments.calib_memory * 2**30),
         ),
+        texts=tuple(arguments.calib),
         all_experts=arguments.all_experts,
+        resume=arguments.resume,
+        llama_bin=arguments.llama_bin,
     )
 
 

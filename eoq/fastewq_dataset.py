@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
             ConversionDisplay() as display,
             open_model(path, target, source_access(arguments), threads, display) as source,
         ):
-            made = make_proposals(source, path, EwqRequest(x=arguments.x), TypeOptions(), threads, display)
+            made = make_proposals(source, EwqRequest(x=arguments.x), TypeOptions(), threads, display)
             assert made.decisions is not None
             rows = measured_rows(source, path, made.blocks, made.decisions)
         dataset = dataset.with_model(rows)

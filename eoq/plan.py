@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  plan_eoq.py model-f16.gguf --target-bpw 4.25 --stats model.stats --sensitivity --json plan.json
+  plan_eoq.py model-f16.gguf --target-bpw 4.25 --stats model.stats --json plan.json
   plan_eoq.py model-f16.gguf --fit-memory 6GiB --context 8192 --json plan.json
   plan_eoq.py model-f16.gguf --planner ewq --json plan.json --plot plan.png
   plan_eoq.py model-f16.gguf --planner ewq --variant 3bit/4bit --level 4bit=eoq4_64
@@ -31,10 +31,6 @@ OPTIONS_OF = {
         "--fit-memory",
         "--codes",
         "--stats",
-        "--sensitivity",
-        "--calib",
-        "--calib-tokens",
-        "--device",
     ),
     ("ewq",): ("--x", "--epsilon"),
     ("ewq", "fastewq"): ("--variant", "--level"),
@@ -81,12 +77,6 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         help="types to choose from below 6 bits: eoq2 to eoq5 (default), or eoq2t to eoq5t",
     )
     budget.add_argument("--stats", metavar="FILE", type=Path, help="statistics or imatrix to predict losses with")
-    budget.add_argument(
-        "--sensitivity", action="store_true", help="measure what errors of each tensor do to the logits"
-    )
-    budget.add_argument("--calib", metavar="FILE", type=Path, help="text for it (default: the mixture of EOQ)")
-    budget.add_argument("--calib-tokens", type=int, default=4096, metavar="N", help="of the text (default: 4096)")
-    budget.add_argument("--device", default="cpu", help="PyTorch device for it: cpu (default), cuda, cuda:1, mps")
     ewq = parser.add_argument_group("ewq and fastewq")
     ewq.add_argument("--variant", help="8bit (default of fastewq), 4bit/8bit (default of ewq), or 3bit/4bit (ewq)")
     ewq.add_argument("--x", type=float, default=1.0, help="standard deviations from mean to threshold (default: 1)")
@@ -126,9 +116,6 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
             name = option[2:].replace("-", "_")
             if arguments.planner not in planners and getattr(arguments, name) != parser.get_default(name):
                 parser.error(f"{option} is not for --planner {arguments.planner} but for {' and '.join(planners)}")
-    for name in ("calib", "calib_tokens", "device"):
-        if not arguments.sensitivity and getattr(arguments, name) != parser.get_default(name):
-            parser.error(f"--{name.replace('_', '-')} is for --sensitivity, which was not asked for")
     return arguments
 
 
@@ -169,7 +156,6 @@ def run(arguments: argparse.Namespace) -> None:
 
 def request_of(arguments: argparse.Namespace) -> "Request":
     """Raises OptionError, UnknownTypeError."""
-    from converter.options import CalibrationOptions
     from converter.plan.planners import Budget, BudgetRequest, EwqRequest, FastEwqRequest, PresetRequest
     from converter.plan.precision_levels import LevelTable
     from converter.plan.sizes import parse_size
@@ -183,15 +169,8 @@ def request_of(arguments: argparse.Namespace) -> "Request":
         levels, variant = LevelTable.changed(arguments.level), given(variant=arguments.variant)
         return FastEwqRequest(four_bit=arguments.four_bit, levels=levels, dataset=arguments.dataset, **variant)
     size, memory = (text and parse_size(text) for text in (arguments.target_size, arguments.fit_memory))
-    sensitivity = None
-    if arguments.sensitivity:
-        sensitivity = CalibrationOptions(
-            text=arguments.calib,
-            tokens=arguments.calib_tokens,
-            device=arguments.device,
-        )
     budget = Budget(arguments.target_bpw, size, memory, arguments.context)
-    return BudgetRequest(budget, arguments.stats, sensitivity, codes=arguments.codes)
+    return BudgetRequest(budget, arguments.stats, codes=arguments.codes)
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -44,6 +44,7 @@ TARGETS = (
     "llama-quantize",
     "llama-perplexity",
     "llama-imatrix",
+    "llama-moments",
     "llama-bench",
     "llama-embedding",
     "llama-debug",

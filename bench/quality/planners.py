@@ -18,7 +18,7 @@ from bench.quality.ablation_tables import Result
 from bench.quality.texts import TEXTS, Examiner
 from bench.tool_command import tool_command
 from converter.ingest.open_model import open_model
-from converter.options import CalibrationOptions, SourceAccess, TypeOptions
+from converter.options import SourceAccess, TypeOptions
 from converter.plan import Proposals, as_plan_file, resolve_plan
 from converter.plan.keep_rules import weights_to_plan
 from converter.plan.memory import PlannedFile, header_bytes
@@ -73,18 +73,16 @@ def budget_name(name: str) -> str:
     return f"budget, as {name}"
 
 
-def make_pairs(path: Path, statistics: Path, tokens: int, threads: int) -> list[Pair]:
+def make_pairs(path: Path, statistics: Path, threads: int) -> list[Pair]:
     """Plan with all of PLANS; losses are predicted once. Raises EoqError."""
     types, progress = TypeOptions(tensor_types=KEPT), Progress()
-    request = BudgetRequest(Budget(file_bytes=1), statistics, CalibrationOptions(tokens=tokens))
+    request = BudgetRequest(Budget(file_bytes=1), statistics)
     with open_model(path, Path("plan.json"), SourceAccess(), threads, progress) as source:
-        plans = {
-            name: make_proposals(source, path, plan, types, threads, progress).proposals for name, plan in PLANS.items()
-        }
+        plans = {name: make_proposals(source, plan, types, threads, progress).proposals for name, plan in PLANS.items()}
         sizes = {name: _file_bytes(proposals, source, types) for name, proposals in plans.items()}
         fixed = {t.name: t.type for t in source.tensors if t.name in (TOKEN_EMBEDDINGS, OUTPUT)}
         tensors = [t for t in weights_to_plan(source.tensors, source.architecture) if t.name not in fixed]
-        losses = predicted_losses(source, path, request, tensors, threads, progress)
+        losses = predicted_losses(source, request, tensors, threads, progress)
         return [
             Pair(
                 name,
@@ -164,7 +162,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--model", choices=YARDSTICKS, default="0.5b", help="yardstick (default: 0.5b)")
     add("--stats", type=Path, required=True, metavar="FILE", help="statistics of it, by stats_eoq.py collect")
     add("--chunks", type=int, default=8, help="windows of 512 tokens of each text (default: 8; 0: the whole text)")
-    add("--calib-tokens", type=int, default=4096, metavar="N", help="for the sensitivities (default: 4096)")
     add("--threads", type=int, default=available_cores(), help="default: all cores")
     add("--work-dir", type=Path, metavar="DIR", help="where results are kept (default: planners/MODEL in the cache)")
     return parser.parse_args()
@@ -173,7 +170,7 @@ def parse_arguments() -> argparse.Namespace:
 def run(options: argparse.Namespace) -> None:
     folder = options.work_dir or cache_folder() / "planners" / options.model
     source = yardstick(options.model)
-    pairs = make_pairs(source, options.stats, options.calib_tokens, options.threads)
+    pairs = make_pairs(source, options.stats, options.threads)
     bench = Bench(source, options.stats, folder, options.chunks or None, options.threads)
     results = {}
     for pair in pairs:

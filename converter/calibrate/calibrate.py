@@ -1,130 +1,96 @@
-"""Calibration from end to end: model and text in, a statistics file out."""
+"""Calibration from end to end: model and texts in, a statistics file out. The work is llama-moments'."""
 
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from converter.calibrate.accumulate import Accumulator
-from converter.calibrate.experts import ExpertGate
-from converter.calibrate.inputs import ModelInput
-from converter.calibrate.load import WAYS_OUT, LoadedModel, load_model
-from converter.calibrate.modules import Matches, match_modules
-from converter.calibrate.sequences import Sequences, make_sequences
-from converter.calibrate.stages import Stage, make_stages
+from converter.calibrate.texts import text_files
 from converter.errors import CalibrationError
 from converter.options import CalibrationOptions
 from converter.statistics import Statistics, fingerprint, open_statistics
-from converter.statistics.moments_file import StatisticsHead, StatisticsWriter
-from converter.statistics.triangle import Floats, pack
-from converter.torch_settings import torch_settings
 from gguf_files.source import Source
-from gguf_files.tensors import TensorInfo
+from llama_programs.find import find_program
+from llama_programs.run import ending, listen
 from output_files.target import resolve_target
 from terminal.progress import Progress
 
+PROGRAM = "llama-moments"
+WAYS_OUT = "pass --imatrix FILE made by llama-imatrix, or --rtn to do without calibration"
+_STEP = re.compile(r"^sequence (\d+)/(\d+),", re.MULTILINE)
+_ERROR = re.compile(r"^error: (.+)$", re.MULTILINE)
+
 
 def calibrate(
-    source: Source,
-    model_path: Path,
-    tensors: Sequence[TensorInfo],
-    target: Path,
-    options: CalibrationOptions,
-    threads: int,
-    progress: Progress,
+    source: Source, target: Path, options: CalibrationOptions, threads: int, progress: Progress
 ) -> Statistics:
-    """Measure the second moments of the inputs of `tensors` and write them to `target`, replacing it when all is done.
-
-    `model_path` is what the user named, a Hugging Face folder or a GGUF, and `source` its GGUF. Tensors whose input
-    cannot be measured are left out; the statistics' notes name them. Raises CalibrationError or TargetError.
+    """Measure the second moments of the inputs of a model's matrices and write them to `target`, replacing it when all
+    is done. Raises CalibrationError, NoProgramError or TargetError.
     """
     target = resolve_target(target)
-    with torch_settings(threads):
-        progress.stage("loading the model for calibration", 0)
-        loaded = load_model(model_path, source, options, threads)
-        matches = match_modules(loaded.network, source, tensors, threads)
-        if not matches.modules:
-            raise CalibrationError(
-                f"none of the tensors to quantise is known to transformers in {model_path}; {WAYS_OUT}"
-            )
-        sequences = make_sequences(loaded, options)
-        _write(source, loaded, matches, sequences, target, options, progress)
+    program = find_program(PROGRAM, options.llama_bin)
+    progress.stage("loading the model for calibration", 0)
+    with text_files(options) as texts, _leftovers_of(target):
+        command = [str(program), *_arguments(source, texts, target, options, threads)]
+        listener = _Listener(progress)
+        status, said = listen(command, listener.heard)
+    if status:
+        errors = _ERROR.findall(said)
+        reason = errors[-1] if errors else f"{PROGRAM} {ending(status)}"
+        raise CalibrationError(f"{source.paths[0]} cannot be calibrated ({reason}); {WAYS_OUT}")
     return open_statistics(target)
 
 
-def _write(
-    source: Source,
-    loaded: LoadedModel,
-    matches: Matches,
-    sequences: Sequences,
-    target: Path,
-    options: CalibrationOptions,
-    progress: Progress,
-) -> None:
-    gate = ExpertGate(loaded.network, options.all_experts)
-    stages, perplexity = make_stages(loaded.network, matches.modules, sequences.tokens, gate, options.memory_limit)
-    count, length = sequences.tokens.shape
-    head = StatisticsHead(
-        fingerprint(source),
-        count * length,
-        f"{sequences.text}, {count} sequences of {length} tokens, seed {options.seed}, {options.dtype}"
-        + (", every token shown to all experts" if options.all_experts else "")
-        + ("" if perplexity is None else f", perplexity {perplexity:.1f} on the first"),
-        tuple(_notes(matches)),
-        tuple(i.layout for stage in stages for i in stage.inputs),
-    )
-    with StatisticsWriter(target, head) as writer:
-        progress.stage("calibrating", count * sum(len(stage.passes) for stage in stages))
-        for stage in stages:
-            sums = _sums(stage, gate, loaded.network.device, progress)
-            for i in stage.inputs:
-                _write_input(writer, i, sums)
-            # a last pass that measures nothing still moves the text on
-            next(sums, None)
-        writer.commit()
+def leftovers(target: Path) -> list[Path]:
+    """What an interrupted run of llama-moments keeps beside its output, to go on from."""
+    return [target.with_name(target.name + end) for end in (".part", ".checkpoint", ".checkpoint.part")]
 
 
-def _sums(stage: Stage, gate: ExpertGate, device: torch.device, progress: Progress) -> Iterator[Accumulator]:
-    """The sums of all probes of a stage, in order; each pass is run when it is asked for."""
-    for number in range(len(stage.passes)):
-        measuring = stage.measure(number, gate, device)
-        while True:
-            try:
-                next(measuring)
-            except StopIteration as end:
-                found: list[Accumulator] = end.value
-                break
-            progress.advance(1)
-        while found:
-            yield found.pop(0)
+@contextmanager
+def _leftovers_of(target: Path) -> Iterator[None]:
+    """Removes what is of no use to anyone: all of it, unless there is a checkpoint to go on from."""
+    try:
+        yield
+    finally:
+        part, checkpoint, unfinished = leftovers(target)
+        unfinished.unlink(missing_ok=True)
+        if not checkpoint.exists():
+            part.unlink(missing_ok=True)
 
 
-def _write_input(writer: StatisticsWriter, i: ModelInput, sums: Iterator[Accumulator]) -> None:
-    counts = np.zeros(i.layout.sets)
-    diagonal = np.zeros((i.layout.sets, i.layout.row_length))
-
-    def pieces() -> Iterator[Floats]:
-        for number in range(i.layout.sets):
-            accumulator = next(sums)
-            total: NDArray[np.float32] = accumulator.result()
-            counts[number] = accumulator.count
-            share = 1 / max(1, accumulator.count)
-            diagonal[number] = np.diag(total) * np.float64(share)
-            if not np.isfinite(diagonal[number]).all():
-                raise CalibrationError(
-                    f"what flows into {i.layout.tensors[0]} is not finite on the calibration text; calibrate in float32"
-                )
-            yield from pack(total, share)
-
-    writer.write(pieces(), diagonal, counts)
+def _arguments(
+    source: Source, texts: Sequence[Path], target: Path, options: CalibrationOptions, threads: int
+) -> Iterator[str]:
+    longest = source.number("{arch}.context_length")
+    length = min(options.sequence_length, longest) if longest else options.sequence_length
+    yield from ("-m", str(source.paths[0]), "-o", str(target), "--fingerprint", fingerprint(source))
+    for text in texts:
+        yield from ("-f", str(text))
+    yield from ("--tokens", str(options.tokens), "-c", str(length), "-t", str(threads), "--process-output")
+    yield from ("--memory", str(max(1, options.memory_limit // 10**6)), "-ngl", str(options.gpu_layers))
+    if options.resume:
+        yield "--resume"
+    if options.all_experts:
+        experts = source.number("{arch}.expert_count")
+        if experts:
+            yield from ("--override-kv", f"{source.architecture}.expert_used_count=int:{experts}")
 
 
-def _notes(matches: Matches) -> Iterator[str]:
-    by_reason: dict[str, list[str]] = {}
-    for name, why in matches.unmatched.items():
-        by_reason.setdefault(why, []).append(name)
-    for why, names in by_reason.items():
-        listed = names[0] if len(names) == 1 else f"{len(names)} tensors, such as {names[0]}"
-        yield f"no statistics for {listed}: {why}"
+class _Listener:
+    """Tells how far the program is, from the lines that it prints."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._total: int | None = None
+        self._done = 0
+
+    def heard(self, said: str) -> None:
+        steps = _STEP.findall(said)
+        if not steps:
+            return
+        done, total = int(steps[-1][0]), int(steps[-1][1])
+        if self._total is None:
+            self._total = total
+            self._progress.stage("calibrating", total)
+        self._progress.advance(done - self._done)
+        self._done = done

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from converter.calibrate.calibrate import calibrate
-from converter.calibrate.obtain_statistics import tensors_to_measure
 from converter.ingest import open_model
 from converter.options import CalibrationOptions, SourceAccess
 from converter.statistics import Statistics
@@ -19,13 +18,12 @@ def collect_statistics(
     threads: int,
     progress: Progress | None = None,
 ) -> Statistics:
-    """Calibrate a Hugging Face folder or GGUF and keep the statistics of all tensors that may get an EOQ type.
+    """Calibrate a Hugging Face folder or GGUF and keep the statistics of all its matrices.
 
     Raises EoqError.
     """
     progress = progress or Progress()
     target = resolve_target(target)
-    check_not_input(target, [options.text])
+    check_not_input(target, options.texts)
     with open_model(model_path, target, access, threads, progress) as source:
-        tensors = tensors_to_measure(source)
-        return calibrate(source, model_path, tensors, target, options, threads, progress)
+        return calibrate(source, target, options, threads, progress)

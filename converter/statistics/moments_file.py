@@ -22,7 +22,7 @@ from output_files.target import check_space
 
 FILE_TYPE = "eoq-statistics"
 """Value of general.type."""
-VERSION = 1
+VERSION = 2
 _KEY = "eoq.statistics."
 _ALIGNMENT = 32
 
@@ -63,6 +63,7 @@ class StatisticsHead:
     """All that a file tells before the moments."""
 
     fingerprint: str
+    """Empty where llama-moments was run by hand, without one."""
     tokens: int
     description: str
     notes: tuple[str, ...]
@@ -133,7 +134,7 @@ class MomentsFile(Statistics):
         self._file = file
         self._entries = {t.name: t for t in file.header.tensors}
         self.head = _read_head(file)
-        self.fingerprint = self.head.fingerprint
+        self.fingerprint = self.head.fingerprint or None
         self.tokens = self.head.tokens
         self.description = self.head.description
         self.notes = self.head.notes
@@ -141,7 +142,7 @@ class MomentsFile(Statistics):
         for i in self.head.inputs:
             for tensor in i.stored():
                 entry = self._entries.get(tensor.name)
-                if entry is None or entry.shape != tensor.shape or entry.type != tensor.type:
+                if entry is None or _shape(entry, len(tensor.shape)) != tensor.shape or entry.type != tensor.type:
                     raise StatisticsError(f"{self.path} is damaged: {tensor.name} is not what its list of inputs says")
 
     @property
@@ -197,12 +198,17 @@ class MomentsFile(Statistics):
         return self._file.bytes[start : start + entry.nbytes].view(kind)
 
 
+def _shape(entry: TensorEntry, dimensions: int) -> tuple[int, ...]:
+    """llama.cpp's writer leaves out dimensions of 1 at the end."""
+    return (*entry.shape, *(1,) * (dimensions - len(entry.shape)))
+
+
 def _read_head(file: MappedGguf) -> StatisticsHead:
     get = file.header.get
     if get(_KEY + "version") != VERSION:
         raise StatisticsError(
             f"{file.path} is a statistics file of version {get(_KEY + 'version')}, and this program reads version "
-            f"{VERSION}; calibrate again"
+            f"{VERSION}; make a new one with stats_eoq.py collect MODEL {file.path}"
         )
     try:
         inputs = tuple(

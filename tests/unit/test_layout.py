@@ -39,7 +39,7 @@ A name stands for all below it that has no line of its own: `converter` is its _
 """
 
 MOST_FILES = 15
-MORE_FILES: Mapping[str, int] = {"converter/calibrate": 18}
+MORE_FILES: Mapping[str, int] = {}
 """Folders with more than that, which must not grow; a line goes when its folder is split."""
 MOST_CONVERTER_MODULES = 12
 

@@ -6,10 +6,9 @@ rotation they are. Both are taken to be proportional to the codebook's, but for 
 with fewer bits, so a tensor needs one number for all bit rates.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from gguf import GGMLQuantizationType
 
 from converter.plan.precision_levels import LADDERS
@@ -39,17 +38,15 @@ class TensorLoss:
     """Error of the outputs relative to their energy, over that of the codebook, for the EOQ types."""
     nearest: float = 1.0
     """Error of the outputs over the relative error of single weights, for types that are rounded to nearest."""
-    weight: float = 1.0
-    """What a relative error of the outputs of 1 costs; 1 for all where sensitivities are not measured."""
 
     def of(self, t: GGMLQuantizationType) -> float:
         """The predicted loss of a type."""
         eoq = eoq_type(t)
         if eoq is not None:
             excess = (TRELLIS_EXCESS if eoq.is_trellis else FEEDBACK_EXCESS)[eoq.bits]
-            return self.weight * self.feedback * excess * code_of(eoq).mse
+            return self.feedback * excess * code_of(eoq).mse
         error = {GGMLQuantizationType.Q8_0: Q8_0_ERROR, GGMLQuantizationType.F16: F16_ERROR}.get(t, 0.0)
-        return self.weight * self.nearest * error
+        return self.nearest * error
 
 
 @dataclass(frozen=True)
@@ -71,15 +68,3 @@ def candidates(tensor: TensorInfo, names: Sequence[str] = LADDERS["scalar"]) -> 
         if t is not None and bits_per_weight(t) < bits_per_weight(tensor.type):
             errors.append(Candidate(choice, t, row_bytes(t, tensor.row_length) * tensor.rows))
     return [*errors, Candidate(None, tensor.type, tensor.nbytes)]
-
-
-def with_sensitivities(
-    losses: Mapping[str, TensorLoss], tensors: Sequence[TensorInfo], sensitivities: Mapping[str, float]
-) -> dict[str, TensorLoss]:
-    """The losses of the tensors weighted by what an error of their outputs costs; a median where that is unknown."""
-    usual = float(np.median(list(sensitivities.values()))) if sensitivities else 1.0
-    by_tensor = {}
-    for tensor in tensors:
-        loss = losses.get(tensor.name, TensorLoss())
-        by_tensor[tensor.name] = TensorLoss(loss.feedback, loss.nearest, sensitivities.get(tensor.name, usual))
-    return by_tensor

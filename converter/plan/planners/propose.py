@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from converter.errors import StatisticsError
 from converter.options import TypeOptions
@@ -12,7 +11,7 @@ from converter.plan.keep_rules import weights_to_plan
 from converter.plan.planners import ewq
 from converter.plan.planners.budget import propose_within
 from converter.plan.planners.fastewq.blocks import BlockShape, blocks_of_model
-from converter.plan.planners.losses import TensorLoss, with_sensitivities
+from converter.plan.planners.losses import TensorLoss
 from converter.plan.planners.presets import propose_preset
 from converter.plan.planners.requests import BudgetRequest, EwqRequest, FastEwqRequest, PresetRequest, Request
 from converter.plan.precision_levels import LADDERS, Precisions
@@ -45,15 +44,13 @@ class Planned:
     decisions: ewq.Decisions | None = None
 
 
-def make_proposals(
-    source: Source, model_path: Path, request: Request, types: TypeOptions, threads: int, progress: Progress
-) -> Planned:
-    """Plan for an open model, which the user named by `model_path`.
+def make_proposals(source: Source, request: Request, types: TypeOptions, threads: int, progress: Progress) -> Planned:
+    """Plan for an open model.
 
     What `types` fix by overrides is part of the proposals. Raises EoqError.
     """
     if isinstance(request, BudgetRequest):
-        planned = Planned(_within_budget(source, model_path, request, types, threads, progress))
+        planned = Planned(_within_budget(source, request, types, threads, progress))
     elif isinstance(request, PresetRequest):
         planned = Planned(propose_preset(request.name, request.base, source.tensors, source.architecture))
     elif isinstance(request, FastEwqRequest):
@@ -105,7 +102,7 @@ def propose_by_shape(blocks: Sequence[BlockShape], request: FastEwqRequest) -> t
 
 
 def _within_budget(
-    source: Source, model_path: Path, request: BudgetRequest, types: TypeOptions, threads: int, progress: Progress
+    source: Source, request: BudgetRequest, types: TypeOptions, threads: int, progress: Progress
 ) -> Proposals:
     budget, ladder = request.budget.for_tensors(source), LADDERS[request.codes]
     plan = resolve_plan(source.tensors, source.architecture, types)
@@ -113,19 +110,18 @@ def _within_budget(
     # refuses a budget that is too small before losses are predicted
     propose_within(budget, source.tensors, source.architecture, {}, fixed, ladder)
     tensors = [t for t in weights_to_plan(source.tensors, source.architecture) if t.name not in fixed]
-    losses = predicted_losses(source, model_path, request, tensors, threads, progress)
+    losses = predicted_losses(source, request, tensors, threads, progress)
     return propose_within(budget, source.tensors, source.architecture, losses, fixed, ladder)
 
 
 def predicted_losses(
     source: Source,
-    model_path: Path,
     request: BudgetRequest,
     tensors: Sequence[TensorInfo],
     threads: int,
     progress: Progress,
 ) -> dict[str, TensorLoss]:
-    """By statistics, by the model's gradients, by both, or nothing; the size in the request does not matter here."""
+    """By statistics, where there are any; the size in the request does not matter here."""
     losses: dict[str, TensorLoss] = {}
     if request.statistics is not None:
         # torch takes seconds to load, which a plan without it does not need
@@ -141,9 +137,4 @@ def predicted_losses(
         shrunk = ShrunkStatistics(statistics, request.rounding.shrinkage)
         with torch_settings(threads):
             losses = measured_losses(source, tensors, shrunk, request.rounding.damping, threads, progress.advance)
-    if request.sensitivity is not None:
-        from converter.calibrate.sensitivity import measure_sensitivity
-
-        sensitivities = measure_sensitivity(source, model_path, tensors, request.sensitivity, threads, progress)
-        losses = with_sensitivities(losses, tensors, sensitivities)
     return losses

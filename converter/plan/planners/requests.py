@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from converter.errors import OptionError
-from converter.options import CalibrationOptions, RoundingOptions
+from converter.options import RoundingOptions
 from converter.plan.memory import compute_bytes, header_bytes, kv_bytes_per_token
 from converter.plan.planners.softmax_entropy import EPSILON
 from converter.plan.precision_levels import LevelTable
@@ -83,8 +83,6 @@ class BudgetRequest:
     budget: Budget
     statistics: Path | None = None
     """File of statistics, or an imatrix of llama.cpp, to predict errors with."""
-    sensitivity: CalibrationOptions | None = None
-    """Text and device to measure with what errors do to the logits; None: all tensors count the same."""
     rounding: RoundingOptions = field(default_factory=RoundingOptions)
     """How the conversion will round: what errors are predicted for."""
     codes: str = "scalar"

@@ -53,7 +53,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, llama_source: Path) -> Path
 def options(
     text: Path, type: str = "eoq4", rounding: RoundingOptions | None = None, statistics: Path | None = None
 ) -> ConversionOptions:
-    calibration = CalibrationOptions(text=text, tokens=TOKENS, sequence_length=128)
+    calibration = CalibrationOptions(texts=(text,), tokens=TOKENS, sequence_length=128)
     return ConversionOptions(TypeOptions(type), rounding or RoundingOptions(), statistics, calibration)
 
 
@@ -142,7 +142,7 @@ def test_statistics_of_another_model_are_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["other.gguf"]
 
 
-def test_a_model_that_transformers_cannot_run_names_the_ways_out(text: Path, tmp_path: Path) -> None:
+def test_a_model_that_llama_cpp_cannot_run_names_the_ways_out(text: Path, tmp_path: Path) -> None:
     source = write_gguf(tmp_path / "source.gguf", tiny_model())
     with pytest.raises(CalibrationError, match=r"--imatrix FILE .*--rtn"):
         convert(source, tmp_path / "m.gguf", options(text))

@@ -1,4 +1,4 @@
-"""Calibration of random models: against plain hooks on transformers, and against llama.cpp's own imatrix."""
+"""Calibration of random models by llama-moments: against hooks on transformers, and against llama.cpp's own imatrix."""
 
 import os
 import re
@@ -17,33 +17,33 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from converter.calibrate import stages
-from converter.calibrate.calibrate import calibrate
-from converter.calibrate.load import LoadedModel, load_model
-from converter.calibrate.sequences import make_sequences
+from converter.calibrate.calibrate import calibrate, leftovers
 from converter.errors import CalibrationError, StatisticsError
 from converter.ingest.hf_convert import convert_to_gguf
 from converter.ingest.hf_folder import read_hf_folder
 from converter.options import CalibrationOptions
 from converter.statistics import Statistics, check_statistics, open_statistics
-from gguf_files.source import Source, open_gguf
+from gguf_files.source import open_gguf
 from material import models
 from terminal.progress import Progress
 from tests.e2e.command import run
+from tests.samples.gguf_samples import tiny_model, write_gguf
 from tests.samples.tiny_ggufs import write_gguf_model
 from tests.samples.tiny_models import CONFIGS
 from tests.samples.tiny_sources import matrices, write_folder_and_gguf, write_text
 
-Folders = Callable[[str], tuple[Path, Path]]
+pytestmark = pytest.mark.llama_cpp
 
-ROUNDING = 2e-6
-"""Relative error in the norm of sums in float32, in whatever order."""
+Folders = Callable[[str], tuple[Path, Path]]
+Calibrate = Callable[..., Statistics]
+
+BFLOAT16 = 2**-7 + 2**-16
+"""Relative error of a product of two numbers with significands of 8 bits, which is how a CPU that can multiplies."""
+FORWARD = 6e-3
+"""Of activations: llama.cpp keeps keys and values as F16, and its gelu reads a table of F16 numbers."""
 THREADS = 1
-"""More would sum in another order."""
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
-IN_LLAMA_CPP = ("llama", "mixtral", "qwen2", "qwen3", "gemma3", "phi3", "qwen2moe", "qwen3moe")
-IMATRIX_TOLERANCE = {"gemma3": 1e-3}
-"""llama.cpp's gelu reads a table of F16 numbers."""
+IN_LLAMA_CPP = ("llama", "mixtral", "qwen2", "qwen3", "gemma3", "phi3", "qwen2moe", "qwen3moe", "modern-bert")
 
 
 @pytest.fixture(scope="module")
@@ -58,22 +58,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def options(folder: Path) -> CalibrationOptions:
+@pytest.fixture
+def options(folder: Path, programs: Path) -> CalibrationOptions:
     """Four sequences of 128 tokens."""
-    return CalibrationOptions(text=write_text(folder), tokens=512, sequence_length=128)
+    return CalibrationOptions(texts=(write_text(folder),), tokens=512, sequence_length=128, llama_bin=programs)
 
 
-def run_calibration(model: Path, gguf_file: Path, target: Path, chosen: CalibrationOptions) -> Statistics:
-    source = open_gguf(gguf_file)
-    return calibrate(source, model, matrices(source), target, chosen, THREADS, Progress())
+def calibrated(gguf_file: Path, target: Path, chosen: CalibrationOptions) -> Statistics:
+    return calibrate(open_gguf(gguf_file), target, chosen, THREADS, Progress())
 
 
 def plain_moments(
-    folder: Path, gguf_file: Path, chosen: CalibrationOptions
+    folder: Path, gguf_file: Path, text: str, length: int
 ) -> dict[tuple[str, int], tuple[int, NDArray[np.float64]]]:
-    """Tokens and mean of x xᵀ in float64 for each linear module, by GGUF tensor and expert: hooks on the model."""
+    """Tokens and mean of x xᵀ in float64 for each linear module, by GGUF tensor and expert: hooks on the model, which
+    is run on the text from its start on."""
     source = open_gguf(gguf_file)
-    tokens = make_sequences(load_model(folder, source, chosen, THREADS), chosen).tokens
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokens = tokenizer(text, return_tensors="pt")["input_ids"][:, :length]
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     arch = next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == source.architecture)
     names = gguf.get_tensor_name_map(arch, model.config.num_hidden_layers)
@@ -92,8 +94,7 @@ def plain_moments(
                 found = "token_embd"
             module.register_forward_pre_hook(hook((f"{found}.weight", int(expert[1]) if expert else 0)))
     with torch.no_grad():
-        for sequence in tokens:
-            model(sequence[None])
+        model(tokens)
     return {key: (sum(map(len, pieces)), (x := np.concatenate(pieces)).T @ x / len(x)) for key, pieces in given.items()}
 
 
@@ -103,45 +104,37 @@ def known(statistics: Statistics, name: str, expert: int = 0) -> NDArray[np.floa
     return moments
 
 
-def difference(got: NDArray[np.floating] | None, true: NDArray[np.floating]) -> float:
-    assert got is not None
-    return float(np.linalg.norm(got - true) / np.linalg.norm(true))
+def worst(got: NDArray[np.floating], true: NDArray[np.floating]) -> float:
+    """The largest error of a moment, relative to the root mean squares of its two channels."""
+    scale = np.sqrt(np.maximum(np.diag(true), np.finfo(np.float32).tiny))
+    return float(np.max(np.abs(got - true) / scale / scale[:, None]))
 
 
-def assert_same(a: Statistics, b: Statistics, tolerance: float) -> None:
-    assert set(a.tensor_names) == set(b.tensor_names)
-    for name in a.tensor_names:
-        assert a.counts(name).tolist() == b.counts(name).tolist()
-        for expert in range(len(a.counts(name))):
-            true = b.moments(name, expert)
-            assert true is not None and difference(a.moments(name, expert), true) <= tolerance, name
-
-
-@pytest.mark.parametrize("architecture", CONFIGS)
-def test_moments_are_those_of_plain_hooks(architecture: str, tiny: Folders, folder: Path) -> None:
+@pytest.mark.parametrize("architecture", sorted(set(CONFIGS) - {"gemma3"}))  # its folder has another tokenizer
+def test_moments_are_those_of_plain_hooks(
+    architecture: str, tiny: Folders, folder: Path, options: CalibrationOptions
+) -> None:
     model, gguf_file = tiny(architecture)
-    chosen = options(folder)
-    found = run_calibration(model, gguf_file, folder / "s.stats", chosen)
+    # a text of less than two sequences is run from its start on
+    text = write_text(folder, 25)
+    found = calibrated(gguf_file, folder / "s.stats", replace(options, texts=(text,), sequence_length=256))
     check_statistics(found, open_gguf(gguf_file))
-    true = plain_moments(model, gguf_file, chosen)
-    untied = any(t.name == "output.weight" for t in open_gguf(gguf_file).tensors)
-    assert set(found.tensor_names) == {t.name for t in matrices(open_gguf(gguf_file))} - (
-        {"token_embd.weight"} if untied else set()
-    )
-    for name in found.tensor_names:
-        for expert, count in enumerate(found.counts(name)):
-            tokens, moments = true.get((name, expert), (0, np.zeros(())))
-            assert count == tokens, name
-            if tokens:
-                assert difference(found.moments(name, expert), moments) < ROUNDING, name
-                assert np.allclose(found.diagonal(name)[expert], np.diag(moments), rtol=1e-4), name
-    if untied:
-        assert found.notes == ("no statistics for token_embd.weight: its rows are looked up, not multiplied",)
+    true = plain_moments(model, gguf_file, text.read_text(), 256)
+    for t in matrices(open_gguf(gguf_file)):
+        if (t.name, 0) not in true and "exps" not in t.name:
+            assert t.name == "token_embd.weight" and t.name not in found  # rows are looked up, not multiplied
+            continue
+        for expert, count in enumerate(found.counts(t.name)):
+            tokens, moments = true.get((t.name, expert), (0, np.zeros(())))
+            # a token on the brink may go to another expert
+            assert abs(count - tokens) <= (2 if "exps" in t.name else 0), t.name
+            if tokens and count == tokens and "exps" not in t.name:
+                assert worst(known(found, t.name, expert), moments) < BFLOAT16 + FORWARD, t.name
+            assert np.array_equal(found.diagonal(t.name)[expert], np.diag(known(found, t.name, expert)))
 
 
-def test_tensors_with_the_same_input_share_it(tiny: Folders, folder: Path) -> None:
-    model, gguf_file = tiny("mixtral")
-    keys = run_calibration(model, gguf_file, folder / "s.stats", options(folder)).input_key
+def test_tensors_with_the_same_input_share_it(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
+    keys = calibrated(tiny("mixtral")[1], folder / "s.stats", options).input_key
     assert keys("blk.0.attn_q.weight") == keys("blk.0.attn_k.weight") == keys("blk.0.attn_v.weight")
     assert keys("blk.1.ffn_gate_exps.weight") == keys("blk.1.ffn_up_exps.weight")
     assert (
@@ -149,143 +142,176 @@ def test_tensors_with_the_same_input_share_it(tiny: Folders, folder: Path) -> No
     )
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3", "phi3", "mixtral"])
-def test_a_gguf_gives_the_same_as_its_folder(architecture: str, tiny: Folders, folder: Path) -> None:
-    model, gguf_file = tiny(architecture)
-    from_folder = run_calibration(model, gguf_file, folder / "a.stats", options(folder))
-    from_gguf = run_calibration(gguf_file, gguf_file, folder / "b.stats", options(folder))
-    assert_same(from_gguf, from_folder, ROUNDING)
-
-
-@pytest.mark.llama_cpp
 @pytest.mark.parametrize("architecture", IN_LLAMA_CPP)
-def test_diagonals_are_those_of_llama_imatrix(architecture: str, tiny: Folders, folder: Path, programs: Path) -> None:
-    """One chunk of text, from the GGUF alone: tokens, routing and squares are those that llama.cpp sees itself."""
+def test_diagonals_are_those_of_llama_imatrix(
+    architecture: str, tiny: Folders, folder: Path, options: CalibrationOptions, programs: Path
+) -> None:
+    """One chunk of text: tokens, routing and squares are those that llama.cpp sees itself."""
     if architecture in CONFIGS:
         gguf_file = tiny(architecture)[1]
     else:
         gguf_file = write_gguf_model(architecture, folder / f"{architecture}.gguf", tiny("llama")[1])
-    chosen = replace(options(folder), text=write_text(folder, 30), tokens=256, sequence_length=256)
-    found = run_calibration(gguf_file, gguf_file, folder / "s.stats", chosen)
-    exact = ("-c", "256", "--chunks", "1", "-fa", "off", "-ctk", "f32", "-ctv", "f32", "-t", "1", "--no-ppl")
     text, imatrix = write_text(folder), folder / "imatrix.gguf"
-    run(programs / "llama-imatrix", "-m", gguf_file, "-f", text, "-o", imatrix, "--process-output", *exact)
+    chosen = replace(options, texts=(write_text(folder, 30),), tokens=256, sequence_length=256)
+    found = calibrated(gguf_file, folder / "s.stats", chosen)
+    once = ("-c", "256", "--chunks", "1", "-t", "1", "--no-ppl")
+    run(programs / "llama-imatrix", "-m", gguf_file, "-f", text, "-o", imatrix, "--process-output", *once)
     true = open_statistics(imatrix)
-    check_statistics(true, open_gguf(gguf_file))
-    # llama-imatrix leaves tied embeddings out
-    assert set(found.tensor_names) - set(true.tensor_names) <= {"token_embd.weight"}
-    common = [name for name in true.tensor_names if name in found]
-    assert len(common) >= 9
-    for name in common:
+    # llama-imatrix leaves tied embeddings out, and a matrix with few rows
+    assert set(true.tensor_names) <= set(found.tensor_names)
+    assert len(true.tensor_names) >= 8
+    for name in true.tensor_names:
         assert found.counts(name).tolist() == true.counts(name).tolist()
-        assert difference(found.diagonal(name), true.diagonal(name)) < IMATRIX_TOLERANCE.get(architecture, 1e-5), name
+        assert np.allclose(found.diagonal(name), true.diagonal(name), rtol=BFLOAT16, atol=1e-12), name
 
 
 @pytest.mark.parametrize("architecture", ["llama", "mixtral"])
-def test_little_memory_changes_nothing(architecture: str, tiny: Folders, folder: Path) -> None:
-    model, gguf_file = tiny(architecture)
-    usual = run_calibration(model, gguf_file, folder / "a.stats", options(folder))
-    frugal = run_calibration(model, gguf_file, folder / "b.stats", replace(options(folder), memory_limit=1))
-    assert_same(frugal, usual, 0)
-
-
-@pytest.mark.parametrize("memory_limit", [1 << 30, 1 << 18])
-def test_models_whose_layers_are_no_chain_are_run_whole(
-    memory_limit: int, tiny: Folders, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_little_memory_changes_nothing(
+    architecture: str, tiny: Folders, folder: Path, options: CalibrationOptions
 ) -> None:
-    model, gguf_file = tiny("qwen2")
-    usual = run_calibration(model, gguf_file, folder / "a.stats", options(folder))
-    monkeypatch.setattr(stages, "can_chain", lambda *arguments: False)
-    whole = run_calibration(model, gguf_file, folder / "b.stats", replace(options(folder), memory_limit=memory_limit))
-    assert_same(whole, usual, ROUNDING)
+    _, gguf_file = tiny(architecture)
+    usual = calibrated(gguf_file, folder / "a.stats", options)
+    frugal = calibrated(gguf_file, folder / "b.stats", replace(options, memory_limit=1))
+    assert usual.path.read_bytes() == frugal.path.read_bytes()
 
 
-@pytest.mark.parametrize("architecture", ["gemma3", "llama", "qwen2"])
-def test_bfloat16_is_nearly_as_exact(architecture: str, tiny: Folders, folder: Path) -> None:
-    model, gguf_file = tiny(architecture)
-    usual = run_calibration(gguf_file, gguf_file, folder / "a.stats", options(folder))
-    half = run_calibration(gguf_file, gguf_file, folder / "b.stats", replace(options(folder), dtype="bfloat16"))
-    assert "bfloat16" in half.description and half.tensor_names == usual.tensor_names
-    differences = [
-        difference(half.moments(name, expert), true)
-        for name in usual.tensor_names
-        for expert in range(len(usual.counts(name)))
-        if (true := usual.moments(name, expert)) is not None
-    ]
-    assert 0 < max(differences) < 0.1 and np.median(differences) < 0.02
-    if architecture != "gemma3":  # its tiny folder has another tokenizer than its GGUF
-        again = run_calibration(model, gguf_file, folder / "c.stats", replace(options(folder), dtype="bfloat16"))
-        assert_same(again, half, ROUNDING)
+def test_sequences_of_several_texts_and_several_at_a_time(
+    tiny: Folders, folder: Path, options: CalibrationOptions, programs: Path
+) -> None:
+    """A short text is taken whole, and the others share what it leaves."""
+    _, gguf_file = tiny("llama")
+    texts = (write_text(folder, 60), write_text(folder, 12), write_text(folder, 59))
+    one = calibrated(gguf_file, folder / "a.stats", replace(options, texts=texts, tokens=1024))
+    assert one.tokens == 8 * 128
+    assert "text-60.txt + text-12.txt + text-59.txt, 8 sequences of 128 tokens, perplexity" in one.description
+    words: list[Path | str] = ["-m", gguf_file, "-o", folder / "b.stats", "-c", "128", "--tokens", "1024", "-t", "1"]
+    run(
+        programs / "llama-moments",
+        *words,
+        "--process-output",
+        "-b",
+        "256",
+        *[word for text in texts for word in ("-f", text)],
+    )
+    two = open_statistics(folder / "b.stats")
+    assert two.fingerprint is None and two.tokens == one.tokens
+    for name in one.tensor_names:
+        assert two.counts(name).tolist() == one.counts(name).tolist()
+        assert worst(known(two, name), known(one, name)) < 1e-4, name  # attention sums in another order
 
 
-def test_all_experts_can_be_shown_all_tokens(tiny: Folders, folder: Path) -> None:
-    model, gguf_file = tiny("mixtral")
-    routed = run_calibration(model, gguf_file, folder / "a.stats", options(folder))
-    shown = run_calibration(model, gguf_file, folder / "b.stats", replace(options(folder), all_experts=True))
-    assert "every token shown to all experts" in shown.description
+def test_experts_can_all_be_used(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
+    _, gguf_file = tiny("mixtral")
+    routed = calibrated(gguf_file, folder / "a.stats", options)
+    shown = calibrated(gguf_file, folder / "b.stats", replace(options, all_experts=True))
+    assert "other llama.expert_used_count" in shown.description
     for layer in (0, 1):
         gate, down = f"blk.{layer}.ffn_gate_exps.weight", f"blk.{layer}.ffn_down_exps.weight"
         assert shown.counts(gate).tolist() == shown.counts(down).tolist() == [512] * 4
         assert routed.counts(gate).sum() == 2 * 512
-        # of what every expert is now given, the routed tokens were a part: each token twice
-        weights = routed.counts(gate) / (2 * 512)
-        assert difference(np.einsum("e,en->n", weights, routed.diagonal(gate)), shown.diagonal(gate)[0]) < ROUNDING
         assert np.array_equal(known(shown, gate, 0), known(shown, gate, 3))
         assert not np.array_equal(known(shown, down, 0), known(shown, down, 3))
-    # what the router chose went on to the next layer
-    attention = "blk.1.attn_q.weight"
-    assert np.array_equal(known(shown, attention), known(routed, attention))
+    # of what every expert of the first layer is now given, the routed tokens were a part: each token twice
+    gate = "blk.0.ffn_gate_exps.weight"
+    weights = routed.counts(gate) / (2 * 512)
+    mean = np.einsum("e,en->n", weights, routed.diagonal(gate))
+    assert np.allclose(mean, shown.diagonal(gate)[0], rtol=1e-4)
     assert (folder / "b.stats").stat().st_size < (folder / "a.stats").stat().st_size
 
 
 def test_experts_that_no_token_reached_have_empty_statistics(
-    tiny: Folders, folder: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Folders, folder: Path, options: CalibrationOptions
 ) -> None:
-    def with_fixed_router(path: Path, source: Source, options: CalibrationOptions, threads: int) -> LoadedModel:
-        loaded = load_model(path, source, options, threads)
-        for layer in loaded.network.model.layers:
-            layer.block_sparse_moe.gate.forward = lambda x: torch.tensor([0.0, 3, 1, 2]).expand(len(x), 4)
-        return loaded
-
-    monkeypatch.setattr("converter.calibrate.calibrate.load_model", with_fixed_router)
+    """Routers of zeros find all experts alike, and take the same ones each time."""
     _, gguf_file = tiny("mixtral")
-    found = run_calibration(gguf_file, gguf_file, folder / "s.stats", options(folder))
+    blind = folder / "blind.gguf"
+    blind.write_bytes(gguf_file.read_bytes())
+    reader = gguf.GGUFReader(blind, "r+")
+    for tensor in reader.tensors:
+        if "ffn_gate_inp" in tensor.name:
+            tensor.data[:] = 0
+    reader.data.flush()
+    found = calibrated(blind, folder / "s.stats", options)
     for name in ("blk.0.ffn_down_exps.weight", "blk.1.ffn_gate_exps.weight"):
-        assert found.counts(name).tolist() == [0, 512, 0, 512]
-        for expert in (0, 2):
-            moments = found.moments(name, expert)
-            assert moments is not None and not moments.any() and not found.diagonal(name)[expert].any()
-        assert found.experts_short_of_tokens(name) == [0, 2]
+        counts = found.counts(name)
+        assert sorted(counts.tolist()) == [0, 0, 512, 512]
+        unused = [int(i) for i in np.flatnonzero(counts == 0)]
+        for expert in unused:
+            assert not known(found, name, expert).any() and not found.diagonal(name)[expert].any()
+        assert found.experts_short_of_tokens(name) == unused
     assert sum("2 of 4 experts of" in warning for warning in found.warnings()) == 2 * 3
 
 
 @pytest.mark.download
-def test_bert_like_encoders(folder: Path, llama_source: Path) -> None:
+def test_bert_like_encoders(folder: Path, llama_source: Path, options: CalibrationOptions) -> None:
     model, gguf_file = models.minilm(), folder / "minilm.gguf"
     convert_to_gguf(read_hf_folder(model, allow_requantize=False), gguf_file, llama_source, 2, Progress())
-    found = run_calibration(model, gguf_file, folder / "s.stats", replace(options(folder), tokens=256, text=None))
-    assert len(found.tensor_names) == 36 and found.tokens == 256
+    found = calibrated(gguf_file, folder / "s.stats", replace(options, texts=(), tokens=640))
+    assert len(found.tensor_names) == 36 and found.tokens == 640
     assert found.input_key("blk.0.attn_q.weight") == found.input_key("blk.0.attn_v.weight")
-    assert found.counts("blk.5.ffn_down.weight").tolist() == [256]
+    assert found.counts("blk.5.ffn_down.weight").tolist() == [640]
     assert "perplexity" not in found.description
+    assert found.description.startswith("bundled-chat.txt + bundled-code.txt + ")
 
 
-def test_the_same_options_give_the_same_file(tiny: Folders, folder: Path) -> None:
-    _, gguf_file = tiny("llama")
+def test_the_same_options_give_the_same_file(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
     for name in ("a.stats", "b.stats"):
-        run_calibration(gguf_file, gguf_file, folder / name, options(folder))
+        calibrated(tiny("llama")[1], folder / name, options)
     assert (folder / "a.stats").read_bytes() == (folder / "b.stats").read_bytes()
 
 
-def test_a_killed_calibration_leaves_the_old_file_and_can_be_started_again(tiny: Folders, folder: Path) -> None:
+@pytest.mark.parametrize("memory", ["4096", "1"], ids=["one pass", "several"])
+def test_a_killed_calibration_is_resumed_with_equal_sums(
+    memory: str, tiny: Folders, folder: Path, programs: Path
+) -> None:
+    _, gguf_file = tiny("mixtral")
+    target, whole = folder / "s.stats", folder / "whole.stats"
+    command: list[Path | str] = [programs / "llama-moments", "-m", gguf_file, "-f", write_text(folder), "-c", "16"]
+    command += ["-t", "1", "--memory", memory, "--process-output", "--save-every", "0", "--resume"]
+    run(*command, "-o", whole)
+    assert not any(path.exists() for path in leftovers(whole))
+    target.write_bytes(b"old")
+    killed = 0
+    for enough in range(5, 200, 20):
+        with subprocess.Popen([*command, "-o", target], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for number, line in enumerate(process.stdout):
+                if number >= enough and line.startswith("sequence"):
+                    process.kill()
+                    break
+        if process.wait() == 0:
+            break
+        killed += 1
+        assert target.read_bytes() == b"old" and leftovers(target)[1].exists()
+    assert killed > 1 and target.read_bytes() == whole.read_bytes()
+    assert not any(path.exists() for path in leftovers(target))
+
+
+def test_a_checkpoint_of_another_text_is_refused(tiny: Folders, folder: Path, programs: Path) -> None:
+    _, gguf_file = tiny("llama")
+    target = folder / "s.stats"
+    command: list[Path | str] = [programs / "llama-moments", "-m", gguf_file, "-c", "16", "-o", target]
+    command += ["--save-every", "0"]
+    with subprocess.Popen([*command, "-f", write_text(folder)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        next(process.stdout), next(process.stdout)
+        process.kill()
+    process.wait()
+    said = run(*command, "-f", write_text(folder, 30), "--resume", expect_failure=True)
+    assert "is of another model, text or options; leave --resume out to start anew" in said
+    run(*command, "-f", write_text(folder, 30))
+    assert open_statistics(target).tokens > 256 and not any(path.exists() for path in leftovers(target))
+
+
+def test_a_killed_converter_leaves_the_old_file_and_can_be_started_again(tiny: Folders, folder: Path) -> None:
     _, gguf_file = tiny("llama")
     target = folder / "s.stats"
     target.write_bytes(b"old")
     command = [sys.executable, "tools/stats_eoq.py", "collect", str(gguf_file), str(target), "--threads", "1"]
-    command += ["--calib", str(write_text(folder)), "--calib-length", "16", "--quiet"]
+    command += ["--calib", str(write_text(folder)), "--calib-length", "8", "--quiet"]
     with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as process:
-        while process.poll() is None and not list(folder.glob(".s.stats.*.part")):
-            time.sleep(0.005)
+        while process.poll() is None and not leftovers(target)[0].exists():
+            time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert target.read_bytes() == b"old"
@@ -303,37 +329,29 @@ def test_a_stopped_calibration_leaves_nothing(name: signal.Signals, tiny: Folder
     command += ["--calib", str(write_text(folder)), "--calib-length", "8", "--quiet"]
     with subprocess.Popen(command, cwd=Path(__file__).parents[3], stderr=subprocess.PIPE) as process:
         while process.poll() is None and not list(out.iterdir()):
-            time.sleep(0.005)
+            time.sleep(0.001)
         process.send_signal(name)
         said = process.communicate()[1].decode()
     assert process.returncode == 128 + name, said
     assert not list(out.iterdir())
 
 
-def test_statistics_of_another_model_are_refused(tiny: Folders, folder: Path) -> None:
-    _, gguf_file = tiny("llama")
-    found = run_calibration(gguf_file, gguf_file, folder / "s.stats", options(folder))
+def test_statistics_of_another_model_are_refused(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
+    found = calibrated(tiny("llama")[1], folder / "s.stats", options)
     with pytest.raises(StatisticsError, match="of another model"):
         check_statistics(found, open_gguf(tiny("qwen2")[1]))
 
 
-def test_a_folder_of_another_model_is_noticed(tiny: Folders, folder: Path) -> None:
-    """The same architecture and shapes, other weights."""
-    from tests.samples.tiny_models import write_model
+def test_models_that_llama_cpp_cannot_run_name_the_ways_out(folder: Path, options: CalibrationOptions) -> None:
+    out = folder / "out"
+    out.mkdir()
+    source = write_gguf(folder / "source.gguf", tiny_model())
+    with pytest.raises(CalibrationError, match=r"llama.cpp cannot load it.*--imatrix FILE .*--rtn"):
+        calibrated(source, out / "s.stats", options)
+    assert not list(out.iterdir())
 
-    write_model("llama", folder / "other", seed=1)
-    with pytest.raises(CalibrationError, match="none of the tensors to quantise is known to transformers"):
-        run_calibration(folder / "other", tiny("llama")[1], folder / "s.stats", options(folder))
+
+def test_texts_that_are_too_short_are_refused(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
+    with pytest.raises(CalibrationError, match=r"the text has only \d+ tokens, too few for any statistics"):
+        calibrated(tiny("llama")[1], folder / "s.stats", replace(options, texts=(write_text(folder, 3),)))
     assert not (folder / "s.stats").exists()
-
-
-def test_an_architecture_that_transformers_cannot_read_from_a_gguf(tiny: Folders, folder: Path) -> None:
-    gguf_file = write_gguf_model("modern-bert", folder / "m.gguf", tiny("llama")[1])
-    with pytest.raises(CalibrationError, match=r"does not know modern-bert .*folder .*--imatrix .*--rtn"):
-        run_calibration(gguf_file, gguf_file, folder / "s.stats", options(folder))
-
-
-def test_a_device_that_is_not_there(tiny: Folders, folder: Path) -> None:
-    _, gguf_file = tiny("llama")
-    with pytest.raises(CalibrationError, match=r"cannot use the device 'nonsense'.*choose cpu"):
-        run_calibration(gguf_file, gguf_file, folder / "s.stats", replace(options(folder), device="nonsense"))

@@ -13,7 +13,7 @@ from eoq_formats.gguf_registration import register
 from tests.e2e.command import ROOT, run
 from tests.integration.converter.command_line import assert_refused, run_calibrated, run_tool
 from tests.samples.gguf_samples import random_weights, write_gguf
-from tests.samples.tiny_sources import write_folder_and_gguf, write_text
+from tests.samples.tiny_sources import write_folder_and_gguf
 
 register()
 
@@ -93,10 +93,9 @@ def test_presets(model: Path, tmp_path: Path) -> None:
 
 def test_a_budget_is_kept(tmp_path: Path, llama_source: Path) -> None:
     _, gguf_file = write_folder_and_gguf("llama", tmp_path, llama_source)
-    plan, output, text = tmp_path / "plan.json", tmp_path / "out.gguf", write_text(tmp_path)
+    plan, output = tmp_path / "plan.json", tmp_path / "out.gguf"
     size = gguf_file.stat().st_size // 5
-    measured = ("--sensitivity", "--calib", text, "--calib-tokens", "512", "--tensor-type", "attn_k=q8_0")
-    said = run(*PLAN, gguf_file, "--target-size", str(size), "--json", plan, *measured)
+    said = run(*PLAN, gguf_file, "--target-size", str(size), "--json", plan, "--tensor-type", "attn_k=q8_0")
     assert "ffn_down.weight" in said
     done = run_tool(gguf_file, output, "--plan", plan)
     assert done.returncode == 0, done.stderr
@@ -181,9 +180,6 @@ def test_errors_are_one_sentence(model: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("--planner", "ewq", "--target-bpw", "4"), "--target-bpw is not for --planner ewq but for budget"),
         (("--variant", "8bit", "--target-bpw", "4"), "--variant is not for --planner budget but for ewq and fastewq"),
-        (("--target-bpw", "4", "--calib", "text.txt"), "--calib is for --sensitivity, which was not asked for"),
-        (("--target-bpw", "4", "--calib-tokens", "512"), "--calib-tokens is for --sensitivity"),
-        (("--target-bpw", "4", "--device", "cuda"), "--device is for --sensitivity"),
     ):
         said = run(*PLAN, model, *arguments, expect_failure=True)
         assert said.startswith("usage: ") and message in said.splitlines()[-1]

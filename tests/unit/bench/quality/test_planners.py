@@ -42,16 +42,15 @@ def model(tmp_path: Path) -> Path:
 def pairs(model: Path, monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
     def losses(
         source: Source,
-        path: Path,
         request: BudgetRequest,
         tensors: Sequence[TensorInfo],
         threads: int,
         progress: Progress,
     ) -> dict[str, TensorLoss]:
-        return {t.name: TensorLoss(weight=1 + i) for i, t in enumerate(tensors)}
+        return {t.name: TensorLoss(feedback=1 + i, nearest=1 + i) for i, t in enumerate(tensors)}
 
     monkeypatch.setattr(planners, "predicted_losses", losses)
-    return make_pairs(model, Path("model.stats"), tokens=512, threads=1)
+    return make_pairs(model, Path("model.stats"), threads=1)
 
 
 def test_the_budget_planner_stays_within_the_size_of_each_plan(model: Path, pairs: list[Pair]) -> None:

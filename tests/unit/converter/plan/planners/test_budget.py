@@ -103,7 +103,7 @@ def plan_within(budget: int, losses: dict[str, TensorLoss], overrides: tuple[str
 @settings(deadline=None)  # the first plan compiles expressions
 @given(st.integers(100_000, 1_600_000), st.lists(st.floats(1e-3, 1e3), min_size=6, max_size=6))
 def test_plans_keep_the_budget(budget: int, weights: list[float]) -> None:
-    losses = {f"blk.{i}.ffn_up.weight": TensorLoss(weight=w) for i, w in enumerate(weights)}
+    losses = {f"blk.{i}.ffn_up.weight": TensorLoss(feedback=w, nearest=w) for i, w in enumerate(weights)}
     least = sum(min(c.nbytes for c in candidates(t)) for t in MODEL if t.dimensions > 1) + 256 * 4
     if budget < least:
         with pytest.raises(OptionError, match=r"too small: in the smallest types they take"):
@@ -143,8 +143,8 @@ def test_candidates_fit_the_rows_and_are_smaller_than_the_source() -> None:
 
 
 def test_losses_fall_with_the_bits() -> None:
-    loss = TensorLoss(feedback=0.3, nearest=0.9, weight=2.0)
-    assert loss.of(candidates(MODEL[1])[2].type) == pytest.approx(2 * 0.3 * codebook(4).mse)
+    loss = TensorLoss(feedback=0.3, nearest=0.9)
+    assert loss.of(candidates(MODEL[1])[2].type) == pytest.approx(0.3 * codebook(4).mse)
     values = [loss.of(c.type) for c in candidates(MODEL[1])]
     assert len(values) == 7
     assert values == sorted(values, reverse=True) and values[-1] > 0

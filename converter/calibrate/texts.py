@@ -1,0 +1,61 @@
+"""Calibration texts as files for llama-moments."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from converter.errors import CalibrationError
+from converter.options import CalibrationOptions
+
+_BUNDLED = Path(__file__).parent / "text"
+_LETTERS_PER_TOKEN = 16
+_LEAST_LETTERS = 1 << 22
+_WINDOW = 1 << 14
+
+
+@contextmanager
+def text_files(options: CalibrationOptions) -> Iterator[Sequence[Path]]:
+    """The user's texts, or one for each kind of the bundled ones, as long as the context lives.
+
+    Raises CalibrationError for a text that cannot be read or is not UTF-8.
+    """
+    with tempfile.TemporaryDirectory(prefix="eoq-texts-") as scratch:
+        if not options.texts:
+            files = []
+            for kind, text in bundled_texts().items():
+                files.append(Path(scratch) / f"bundled-{kind}.txt")
+                files[-1].write_text(text, encoding="utf-8")
+            yield files
+            return
+        letters = max(options.tokens * _LETTERS_PER_TOKEN, _LEAST_LETTERS)
+        yield [_of_use(path, letters, Path(scratch) / str(i)) for i, path in enumerate(options.texts)]
+
+
+def bundled_texts() -> dict[str, str]:
+    """The texts that come with the converter by kind: chat, code, languages, maths, prose."""
+    by_kind: dict[str, list[str]] = {}
+    for file in sorted(_BUNDLED.glob("*.txt")):
+        by_kind.setdefault(file.name.partition("-")[0], []).append(file.read_text(encoding="utf-8").strip())
+    assert by_kind, "the package lacks its calibration text"
+    return {kind: "\n\n".join(parts) + "\n" for kind, parts in by_kind.items()}
+
+
+def _of_use(path: Path, letters: int, scratch: Path) -> Path:
+    """The file itself, or where it is much longer than needed, stretches from all over it: tokenising takes time."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise CalibrationError(f"the calibration text {path} cannot be read: {e.strerror}") from None
+    except UnicodeDecodeError as e:
+        raise CalibrationError(
+            f"the calibration text {path} is not UTF-8 (byte {e.start}); give plain text in UTF-8"
+        ) from None
+    if len(text) <= letters:
+        return path.absolute()
+    windows, wanted = len(text) // _WINDOW, letters // _WINDOW
+    chosen = [(2 * i + 1) * windows // (2 * wanted) for i in range(wanted)]
+    scratch.mkdir()
+    shortened = scratch / path.name
+    shortened.write_text("\n\n".join(text[i * _WINDOW : (i + 1) * _WINDOW] for i in chosen), encoding="utf-8")
+    return shortened

@@ -1,0 +1,46 @@
+"""Weights that no token of the calibration reached: codes cannot be chosen by their inputs, so they get more bits."""
+
+from collections.abc import Container
+from dataclasses import replace
+
+from converter.plan.plan import Plan, TensorPlan
+from converter.type_choice import eoq_choice
+from eoq_formats.types import weight_type
+from gguf_files.names import PER_LAYER_TOKEN_EMBEDDINGS, TOKEN_EMBEDDINGS
+from gguf_files.tensor_types import eoq_type
+
+LEAST_BITS = 5
+_READ_BY_ROW = (TOKEN_EMBEDDINGS, PER_LAYER_TOKEN_EMBEDDINGS)
+"""Tables whose rows are looked up: they have no inputs."""
+
+
+def with_bits_for_unmeasured(plan: Plan, measured: Container[str]) -> tuple[Plan, str | None]:
+    """The plan with at least LEAST_BITS for weights that are not `measured`, and a sentence on them if there are any.
+
+    Types that the user fixed stay.
+    """
+    raised = [t for t in plan.tensors if _is_unmeasured(t, measured)]
+    if not raised:
+        return plan, None
+    tensors = tuple(_with_bits(t) if _is_unmeasured(t, measured) else t for t in plan.tensors)
+    count, weights = len(raised), sum(t.tensor.weights for t in raised)
+    listed = raised[0].tensor.name if count == 1 else f"{count} tensors, such as {raised[0].tensor.name}"
+    return replace(plan, tensors=tensors), (
+        f"no token of the calibration reached {listed} ({weights:,} weights): rounded to nearest, in no fewer than "
+        f"{LEAST_BITS} bits"
+    )
+
+
+def _is_unmeasured(t: TensorPlan, measured: Container[str]) -> bool:
+    name = t.tensor.name
+    return eoq_type(t.type) is not None and not t.is_copy and name not in measured and name not in _READ_BY_ROW
+
+
+def _with_bits(t: TensorPlan) -> TensorPlan:
+    eoq = eoq_type(t.type)
+    assert eoq is not None
+    if eoq.bits >= LEAST_BITS or t.why.startswith("--"):
+        return t
+    choice = eoq_choice(weight_type(f"eoq{LEAST_BITS}t" if eoq.is_trellis else f"eoq{LEAST_BITS}"))
+    fitting = choice.for_row(t.tensor.row_length)
+    return t if fitting is None else replace(t, type=fitting, why="saw no tokens")

@@ -1,0 +1,11 @@
+"""Programs of our own."""
+
+from ggml_patch.edit import Edit
+
+EDITS = [
+    Edit(
+        path="tools/CMakeLists.txt",
+        anchor=r"^ +add_subdirectory\(imatrix\)$",
+        lines="    add_subdirectory(moments)",
+    ),
+]

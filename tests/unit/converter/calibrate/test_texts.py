@@ -1,0 +1,50 @@
+"""Calibration texts as files."""
+
+from pathlib import Path
+
+import pytest
+
+from converter.calibrate.texts import bundled_texts, text_files
+from converter.errors import CalibrationError
+from converter.options import CalibrationOptions
+
+
+def test_texts_of_the_user_are_given_as_they_are(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.txt", tmp_path / "b.txt"
+    first.write_text("one")
+    second.write_text("zwei grüne")
+    with text_files(CalibrationOptions(texts=(first, second))) as files:
+        assert list(files) == [first, second]
+
+
+def test_only_stretches_of_a_huge_text_are_tokenised(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.txt"
+    huge.write_text("".join(f"{i:09} " for i in range(2_000_000)))
+    with text_files(CalibrationOptions(texts=(huge,))) as (shortened,):
+        assert shortened != huge and shortened.name == huge.name
+        stretches = shortened.read_text().split("\n\n")
+        assert len(stretches) == 256 and {len(stretch) for stretch in stretches} == {1 << 14}
+        starts = [int(stretch.split()[1]) for stretch in stretches]
+        # the middle of each of as many parts of the text
+        for i, start in enumerate(starts):
+            assert abs(start / 2_000_000 - (i + 0.5) / 256) < 0.5 / 256
+    assert not shortened.exists() and huge.exists()
+
+
+def test_bundled_texts_come_by_kind() -> None:
+    with text_files(CalibrationOptions()) as files:
+        assert [path.name for path in files] == [f"bundled-{kind}.txt" for kind in bundled_texts()]
+        texts = {path.stem.removeprefix("bundled-"): path.read_text(encoding="utf-8") for path in files}
+    assert texts == bundled_texts()
+    for kind, sample in (("code", "def "), ("maths", "Theorem"), ("chat", "Assistant:"), ("languages", "人人")):
+        assert sample in texts[kind]
+
+
+def test_texts_that_are_of_no_use_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes("grün".encode("latin-1"))
+    for name, message in (("missing.txt", "cannot be read: No such file"), ("latin.txt", r"not UTF-8 \(byte 2\)")):
+        with (
+            pytest.raises(CalibrationError, match=message),
+            text_files(CalibrationOptions(texts=(tmp_path / name,))),
+        ):
+            pass
