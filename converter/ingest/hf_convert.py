@@ -87,8 +87,8 @@ def _reason(folder: Path, code: int, said: str) -> str:
     """One sentence from what the converter printed."""
     if hf_launcher.REFUSAL in said:
         return (
-            f"the model in {folder} brings Python code of its own that its tokenizer needs, and such code is not run; "
-            "convert it with llama.cpp's convert_hf_to_gguf.py if you trust it, and give the GGUF that it writes"
+            f"the model in {folder} brings Python code of its own, or loads another model by its name, and neither is "
+            "done here; if you trust it, convert it with llama.cpp's convert_hf_to_gguf.py and give the GGUF that it writes"
         )
     unsupported = _UNSUPPORTED.search(said)
     if unsupported:

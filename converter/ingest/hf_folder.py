@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from converter.ingest.foreign_code import check_no_foreign_code
 from converter.ingest.safetensors_folder import StoredTensor, read_tensor_list
 from gguf_files.errors import QuantizedSourceError, SourceError
 
@@ -44,6 +45,7 @@ def read_hf_folder(path: Path, allow_requantize: bool) -> HfFolder:
     """Look at a model folder without starting anything heavy. Raises SourceError or QuantizedSourceError."""
     _check_contents(path)
     config = _read_config(path / "config.json")
+    check_no_foreign_code(path / "config.json", config)
     if not config.get("architectures") and "ssm_cfg" not in config:
         raise SourceError(f"{path / 'config.json'} names no architecture (its key architectures is missing or empty)")
     quantization = config.get("quantization_config")
@@ -81,6 +83,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise SourceError(f"{path} cannot be read: {e.strerror}") from None
     except ValueError as e:
         raise SourceError(f"{path} is not JSON: {e}") from None
+    except RecursionError:
+        raise SourceError(f"{path} is not a model's configuration: it nests too deeply") from None
     if not isinstance(config, dict):
         raise SourceError(f"{path} is not a JSON object")
     return config

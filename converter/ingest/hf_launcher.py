@@ -4,10 +4,13 @@
 
 The converter loads some tokenizers with trust_remote_code=True, which would run any Python file that a model folder
 brings along. All such loading goes through three functions of transformers, which are replaced here; if they are not
-where they are expected, nothing runs.
+where they are expected, nothing runs. A configuration that loads another one by name while it is read is refused too,
+and so are kernels of the hub.
 """
 
 import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 REFUSAL = "eoq: the model needs code of its own"
 """Begins the message of the error that is raised where a model's own code would have run."""
@@ -18,7 +21,6 @@ def main() -> None:
     sys.path[0] = llama_dir  # in place of this package's folder, whose modules are not meant to be found
 
     import runpy
-    from typing import Any, NoReturn
 
     from transformers import dynamic_module_utils
 
@@ -44,9 +46,35 @@ def main() -> None:
         for module in [m for m in sys.modules.values() if vars(m).get(name) is original]:
             setattr(module, name, replacement)
 
+    sys.modules["kernels"] = None  # type: ignore[assignment]  # importing it fails
+    _refuse_other_configurations(refuse)
+
     script = f"{llama_dir}/convert_hf_to_gguf.py"
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name="__main__")
+
+
+def _refuse_other_configurations(refuse: Callable[[], NoReturn]) -> None:
+    """While one configuration is read, no other is: models that are built around another one load it by its name."""
+    from transformers import AutoConfig, PretrainedConfig
+
+    reading = 0
+
+    def guarded(original: Any) -> Any:
+        def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal reading
+            if reading:
+                refuse()
+            reading += 1
+            try:
+                return original.__func__(cls, *args, **kwargs)
+            finally:
+                reading -= 1
+
+        return classmethod(from_pretrained)
+
+    for owner in (AutoConfig, PretrainedConfig):
+        owner.from_pretrained = guarded(vars(owner)["from_pretrained"])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from eoq_formats import kernels
 from eoq_formats.gguf_registration import register
 from eoq_formats.types import weight_type
+from tests.e2e.command import ROOT
 from tests.integration.converter.command_line import assert_refused, run_and_signal, run_tool
 from tests.samples.tiny_hf_model import write_tiny_llama
 
@@ -118,6 +120,75 @@ def test_code_in_a_model_folder_is_never_run(
     }
     subprocess.run(command, env=environment, capture_output=True)
     assert (tmp_path / "it ran").exists()
+
+
+FOREIGN = {
+    "another model": {
+        "model_type": "lightglue",
+        "keypoint_detector_config": {"model_type": "evil", "_name_or_path": "FOLDER"},
+    },
+    "trust": {"text_config": {"inner": [{"trust_remote_code": True}]}},
+    "backbone": {"vision_config": {"backbone": "FOLDER", "use_timm_backbone": False}},
+    "kernel": {"_attn_implementation": "evil/kernel"},
+    "kernel of a part": {"attn_implementation": {"text_config": "evil/kernel"}},
+}
+
+
+@pytest.mark.llama_cpp
+@pytest.mark.parametrize("tool", ["convert_eoq.py", "stats_eoq.py", "plan_eoq.py"])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_configurations_that_load_something_else_are_refused(
+    kind: str, tool: str, tmp_path: Path, folder: Path, llama_source: Path
+) -> None:
+    model = tmp_path / "model"
+    config = json.loads(json.dumps(FOREIGN[kind]).replace("FOLDER", str(model)))
+    write_tiny_llama(model, **{"auto_map": {"AutoConfig": "evil.Config"}, **config})
+    (model / "evil.py").write_text(f"open({str(tmp_path / 'it ran')!r}, 'w').close()\n")
+    words: dict[str, list[Path | str]] = {
+        "convert_eoq.py": [model, folder / "m.gguf"],
+        "stats_eoq.py": ["collect", model, folder / "m.stats"],
+        "plan_eoq.py": [model, "--target-bpw", "6", "--json", folder / "plan.json"],
+    }
+    command = [sys.executable, str(ROOT / "tools" / tool), *map(str, words[tool]), "--llama-dir", str(llama_source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(r"^error: \S+config.json has \S+ = .*; remove it if you trust the model$", done.stderr, re.M)
+    assert not (tmp_path / "it ran").exists() and not list(folder.iterdir())
+
+
+@pytest.mark.llama_cpp
+def test_scripts_beside_a_sound_model_are_not_run(
+    model: Path, folder: Path, tmp_path: Path, llama_source: Path
+) -> None:
+    for name in ("custom_generate/generate.py", "modeling_llama.py", "configuration_llama.py", "sitecustomize.py"):
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_text(f"open({str(tmp_path / 'it ran')!r}, 'w').close()\n")
+    config = json.loads((model / "config.json").read_text()) | {"_attn_implementation_autoset": True}
+    (model / "config.json").write_text(json.dumps(config | {"_attn_implementation": "sdpa", "backbone": None}))
+    done = run_tool(model, folder / "m.gguf", "--llama-dir", llama_source)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "it ran").exists()
+
+
+def test_no_configuration_is_read_while_another_is(model: Path, folder: Path, tmp_path: Path) -> None:
+    """Should a key be missing in the list of those that are refused."""
+    tree = stand_in(
+        tmp_path,
+        "import sys\n"
+        "from transformers import AutoConfig, PretrainedConfig\n"
+        "class Outer(PretrainedConfig):\n"
+        "    model_type = 'outer'\n"
+        "    def __init__(self, inner=None, **rest):\n"
+        "        super().__init__(**rest)\n"
+        "        if inner: AutoConfig.from_pretrained(inner)\n"
+        "AutoConfig.register('outer', Outer)\n"
+        "AutoConfig.from_pretrained(sys.argv[-1])\n",
+    )
+    config = json.loads((model / "config.json").read_text()) | {"model_type": "outer"}
+    (model / "config.json").write_text(json.dumps(config | {"inner": str(model)}))
+    assert_refused(run_tool(model, folder / "m.gguf", "--llama-dir", tree), "or loads another model by its name")
+    (model / "config.json").write_text(json.dumps(config))
+    assert_refused(run_tool(model, folder / "m.gguf", "--llama-dir", tree), "ended without writing a file")
 
 
 def test_damaged_weights_are_found_before_the_converter_runs(model: Path, folder: Path, tmp_path: Path) -> None:
