@@ -88,7 +88,7 @@ def _reason(folder: Path, code: int, said: str) -> str:
     if hf_launcher.REFUSAL in said:
         return (
             f"the model in {folder} brings Python code of its own, or loads another model by its name, and neither is "
-            "done here; if you trust it, convert it with llama.cpp's convert_hf_to_gguf.py and give the GGUF that it writes"
+            "done here; if you trust it, convert it with llama.cpp's convert_hf_to_gguf.py, and give the GGUF of that"
         )
     unsupported = _UNSUPPORTED.search(said)
     if unsupported:

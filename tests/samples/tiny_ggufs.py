@@ -16,6 +16,9 @@ INNER = 256
 EXPERTS = 4
 EXPERT_INNER = 128
 BLOCKS = 2
+SSM_KERNEL, SSM_RANK, SSM_STATE = 4, 16, 16
+WITHOUT_SUFFIX = ("ssm_a", "ssm_d")
+"""Tensors whose names do not end in `.weight`."""
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 """Names without `.weight`, and shapes with the row length last."""
@@ -81,7 +84,65 @@ def _modern_bert(block: int) -> Shapes:
     yield "ffn_down", (WIDTH, INNER)
 
 
+def _llama(_: int) -> Shapes:
+    yield from _attention(LAYOUTS["llama"])
+    yield from _feed_forward()
+
+
+def _feed_forward() -> Shapes:
+    yield "ffn_gate", (INNER, WIDTH)
+    yield "ffn_up", (INNER, WIDTH)
+    yield "ffn_down", (WIDTH, INNER)
+
+
+def _gpt_oss(_: int) -> Shapes:
+    """Biases everywhere, and those of the experts are matrices."""
+    layout = LAYOUTS["gpt-oss"]
+    lengths = {"q": HEADS * layout.head_length, "k": 2 * layout.head_length, "v": 2 * layout.head_length}
+    for name, shape in _attention(layout):
+        yield ("post_attention_norm" if name == "ffn_norm" else name), shape
+    for part, length in lengths.items():
+        yield f"attn_{part}.bias", (length,)
+    yield "attn_output.bias", (WIDTH,)
+    yield "attn_sinks", (HEADS,)
+    yield from _experts()
+    yield "ffn_gate_inp.bias", (EXPERTS,)
+    yield "ffn_gate_exps.bias", (EXPERTS, EXPERT_INNER)
+    yield "ffn_up_exps.bias", (EXPERTS, EXPERT_INNER)
+    yield "ffn_down_exps.bias", (EXPERTS, WIDTH)
+
+
+def _jamba(block: int) -> Shapes:
+    """A Mamba block with a feed-forward network, and an attention block with experts of its width."""
+    if block == 1:
+        yield from _attention(LAYOUTS["jamba"])
+        yield "ffn_gate_inp", (EXPERTS, WIDTH)
+        yield "ffn_gate_exps", (EXPERTS, INNER, WIDTH)
+        yield "ffn_up_exps", (EXPERTS, INNER, WIDTH)
+        yield "ffn_down_exps", (EXPERTS, WIDTH, INNER)
+        return
+    inner = 2 * WIDTH
+    yield "attn_norm", (WIDTH,)
+    yield "ssm_in", (2 * inner, WIDTH)
+    yield "ssm_conv1d", (inner, SSM_KERNEL)
+    yield "ssm_conv1d.bias", (inner,)
+    yield "ssm_x", (SSM_RANK + 2 * SSM_STATE, inner)
+    yield "ssm_dt_norm", (SSM_RANK,)
+    yield "ssm_dt", (inner, SSM_RANK)
+    yield "ssm_dt.bias", (inner,)
+    yield "ssm_b_norm", (SSM_STATE,)
+    yield "ssm_c_norm", (SSM_STATE,)
+    yield "ssm_a", (inner, SSM_STATE)
+    yield "ssm_d", (inner,)
+    yield "ssm_out", (WIDTH, inner)
+    yield "ffn_norm", (WIDTH,)
+    yield from _feed_forward()
+
+
 LAYOUTS = {
+    "llama": Layout(_llama, ("output_norm", "output", "rope_freqs"), tokens_of="llama"),
+    "gpt-oss": Layout(_gpt_oss, ("output_norm", "output"), tokens_of="llama", head_length=64),
+    "jamba": Layout(_jamba, ("output_norm", "output"), tokens_of="llama"),
     "qwen2moe": Layout(_qwen2moe, ("output_norm", "output"), tokens_of="llama"),
     "qwen3moe": Layout(_qwen3moe, ("output_norm", "output"), tokens_of="llama", head_length=64),
     "modern-bert": Layout(_modern_bert, ("token_embd_norm", "output_norm"), tokens_of="bert", kv_heads=HEADS),
@@ -101,7 +162,7 @@ def write_gguf_model(architecture: str, target: Path, tokens_of: Path, seed: int
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(BLOCKS)
     writer.add_head_count(HEADS)
-    writer.add_head_count_kv(layout.kv_heads)
+    writer.add_head_count_kv([0, layout.kv_heads] if architecture == "jamba" else layout.kv_heads)
     writer.add_key_length(layout.head_length)
     writer.add_value_length(layout.head_length)
     writer.add_feed_forward_length(INNER)
@@ -110,7 +171,17 @@ def write_gguf_model(architecture: str, target: Path, tokens_of: Path, seed: int
         writer.add_layer_norm_eps(1e-5)
         writer.add_causal_attention(False)
         writer.add_string("modern-bert.hidden_activation", "silu")  # llama.cpp's gelu reads a table of F16 numbers
+    elif architecture == "llama":
+        writer.add_layer_norm_rms_eps(1e-6)
+        writer.add_rope_dimension_count(layout.head_length)
     else:
+        if architecture == "jamba":
+            writer.add_ssm_conv_kernel(SSM_KERNEL)
+            writer.add_ssm_inner_size(2 * WIDTH)
+            writer.add_ssm_state_size(SSM_STATE)
+            writer.add_ssm_time_step_rank(SSM_RANK)
+        if architecture == "gpt-oss":
+            writer.add_sliding_window(128)
         writer.add_layer_norm_rms_eps(1e-6)
         writer.add_expert_count(EXPERTS)
         writer.add_expert_used_count(2)
@@ -121,12 +192,19 @@ def write_gguf_model(architecture: str, target: Path, tokens_of: Path, seed: int
         values = random.standard_normal(shape) * 0.08
         if name.endswith("norm"):
             values += 1
-        writer.add_tensor(name if name.endswith(".bias") else f"{name}.weight", values.astype(np.float32))
+        if name == "rope_freqs":
+            # what frequencies are divided by: as in Llama 3.1, nothing for the fast ones, and 8 for the slow ones
+            values = np.interp(np.arange(shape[0]), [shape[0] / 3, shape[0] * 2 / 3], [1, 8])
+        if name.endswith("ssm_a"):
+            values = -np.exp(values)
+        ends = name.endswith(".bias") or name.rpartition(".")[2] in WITHOUT_SUFFIX
+        writer.add_tensor(name if ends else f"{name}.weight", values.astype(np.float32))
 
     vocabulary = len(reader.fields["tokenizer.ggml.tokens"].contents())
     add("token_embd", (vocabulary, WIDTH))
     for name in layout.outside:
-        add(name, (vocabulary, WIDTH) if name == "output" else (WIDTH,))
+        shapes = {"output": (vocabulary, WIDTH), "rope_freqs": (layout.head_length // 2,)}
+        add(name, shapes.get(name, (WIDTH,)))
     for block in range(BLOCKS):
         for name, shape in layout.block(block):
             add(f"blk.{block}.{name}", shape)

@@ -28,7 +28,8 @@ from material import models
 from terminal.progress import Progress
 from tests.e2e.command import run
 from tests.samples.gguf_samples import tiny_model, write_gguf
-from tests.samples.tiny_ggufs import write_gguf_model
+from tests.samples.llama_forward import llama_inputs
+from tests.samples.tiny_ggufs import HEADS, LAYOUTS, write_gguf_model
 from tests.samples.tiny_models import CONFIGS
 from tests.samples.tiny_sources import matrices, write_folder_and_gguf, write_text
 
@@ -43,7 +44,10 @@ FORWARD = 6e-3
 """Of activations: llama.cpp keeps keys and values as F16, and its gelu reads a table of F16 numbers."""
 THREADS = 1
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
-IN_LLAMA_CPP = ("llama", "mixtral", "qwen2", "qwen3", "gemma3", "phi3", "qwen2moe", "qwen3moe", "modern-bert")
+IN_LLAMA_CPP = (
+    *("llama", "mixtral", "qwen2", "qwen3", "gemma3", "phi3"),
+    *("qwen2moe", "qwen3moe", "gpt-oss", "jamba", "modern-bert"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +135,27 @@ def test_moments_are_those_of_plain_hooks(
             if tokens and count == tokens and "exps" not in t.name:
                 assert worst(known(found, t.name, expert), moments) < BFLOAT16 + FORWARD, t.name
             assert np.array_equal(found.diagonal(t.name)[expert], np.diag(known(found, t.name, expert)))
+
+
+def test_moments_of_a_llama_are_those_of_numpy(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
+    """With frequencies scaled as in Llama 3.1."""
+    model, tokens_of = tiny("llama")
+    gguf_file = write_gguf_model("llama", folder / "m.gguf", tokens_of)
+    text = write_text(folder, 25)
+    found = calibrated(gguf_file, folder / "s.stats", replace(options, texts=(text,), sequence_length=256))
+    tokens = transformers.AutoTokenizer.from_pretrained(model)(text.read_text(), return_tensors="np")["input_ids"][0]
+    reader = gguf.GGUFReader(gguf_file)
+    weights = {t.name: np.asarray(t.data, dtype=np.float64) for t in reader.tensors}
+    assert {"rope_freqs.weight", "output.weight"} <= set(weights)
+    given = llama_inputs(weights, tokens[:256], HEADS, LAYOUTS["llama"].kv_heads)
+    assert set(found.tensor_names) == set(given)
+    for name, inputs in given.items():
+        assert found.counts(name).tolist() == [256]
+        assert worst(known(found, name), inputs.T @ inputs / 256) < BFLOAT16 + FORWARD, name
+    # the tolerance tells one model from another
+    del weights["rope_freqs.weight"]
+    other = llama_inputs(weights, tokens[:256], HEADS, LAYOUTS["llama"].kv_heads)["blk.0.attn_output.weight"]
+    assert worst(known(found, "blk.0.attn_output.weight"), other.T @ other / 256) > 2 * (BFLOAT16 + FORWARD)
 
 
 def test_tensors_with_the_same_input_share_it(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
