@@ -2,6 +2,7 @@
 
 from converter.options import (
     CalibrationOptions,
+    CalibrationText,
     ConversionOptions,
     RoundingOptions,
     SourceAccess,
@@ -12,6 +13,7 @@ from converter.report import ConversionProgress, ConversionReport, TensorRecord
 
 __all__ = [
     "CalibrationOptions",
+    "CalibrationText",
     "ConversionOptions",
     "ConversionProgress",
     "ConversionReport",

@@ -3,7 +3,9 @@
 Each is read when it is made: what means nothing raises OptionError or UnknownTypeError there, before any work.
 """
 
+import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -110,12 +112,34 @@ class TypeOptions:
 
 
 @dataclass(frozen=True)
+class CalibrationText:
+    """A text to run the model on: UTF-8, or in `.jsonl` conversations, which go through the model's chat template."""
+
+    path: Path
+    weight: float = 1.0
+    """Of its tokens, beside those of the others."""
+
+    def __post_init__(self) -> None:
+        if not (self.weight > 0 and math.isfinite(self.weight)):
+            raise OptionError(f"the weight of the calibration text {self.path} must be above 0, not {self.weight:g}")
+
+
+def split_weight(text: str) -> tuple[Path, float]:
+    """Read `FILE` or `FILE:WEIGHT`; a file of the whole name comes first. Without a weight it is 1."""
+    name, colon, weight = text.rpartition(":")
+    if colon and name and not Path(text).exists():
+        with suppress(ValueError):
+            return Path(name), float(weight)
+    return Path(text), 1.0
+
+
+@dataclass(frozen=True)
 class CalibrationOptions:
     """How statistics are taken."""
 
-    texts: tuple[Path, ...] = ()
-    """UTF-8 texts to run the model on, the same number of tokens of each where they are long enough; by default those
-    that come with EOQ."""
+    texts: tuple[CalibrationText, ...] = ()
+    """Texts to run the model on, of each a share of the tokens by its weight, where they are long enough; by default
+    those that come with EOQ."""
     tokens: int = 32768
     """Most tokens to run, over all texts. Where a text has more, sequences are taken from all over it."""
     sequence_length: int = 512

@@ -40,7 +40,7 @@ def convert(
     options, progress = options or ConversionOptions(), progress or ConversionProgress()
     model_path, target = Path(model_path), resolve_target(Path(target))
     for written in (target, report_path(target)):
-        check_not_input(written, (options.statistics, *options.calibration.texts))
+        check_not_input(written, (options.statistics, *(text.path for text in options.calibration.texts)))
     recorded = options.recorded(None if proposals is None else f"{proposals.planner}, {proposals.digest}")
     with _opened(model_path, target, options, progress) as source, RowWorkers(options.threads) as workers:
         plan = _plan(source, options, proposals)

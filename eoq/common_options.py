@@ -18,11 +18,11 @@ def add_calibration_options(group: argparse._ActionsContainer) -> None:
     add = group.add_argument
     add(
         "--calib",
-        metavar="FILE",
-        type=Path,
+        metavar="FILE[:WEIGHT]",
         action="append",
         default=[],
-        help="text to calibrate on; may be repeated, each counts alike (default: several kinds that come with EOQ)",
+        help="text, or conversations in .jsonl, to calibrate on; may be repeated, each counts by its weight, 1 if "
+        "there is none (default: texts of several kinds that come with EOQ)",
     )
     add("--calib-tokens", type=int, metavar="N", help="most tokens, over all texts (default: 32768)")
     add("--calib-length", type=int, metavar="N", help="tokens in a sequence (default: 512)")
@@ -35,7 +35,7 @@ def add_calibration_options(group: argparse._ActionsContainer) -> None:
 
 def calibration_options(arguments: argparse.Namespace) -> "CalibrationOptions":
     """Raises OptionError."""
-    from converter.options import CalibrationOptions
+    from converter.options import CalibrationOptions, CalibrationText, split_weight
 
     return CalibrationOptions(
         **given(
@@ -44,7 +44,7 @@ def calibration_options(arguments: argparse.Namespace) -> "CalibrationOptions":
             gpu_layers=arguments.gpu_layers,
             memory_limit=None if arguments.calib_memory is None else int(arguments.calib_memory * 2**30),
         ),
-        texts=tuple(arguments.calib),
+        texts=tuple(CalibrationText(*split_weight(text)) for text in arguments.calib),
         all_experts=arguments.all_experts,
         resume=arguments.resume,
         llama_bin=arguments.llama_bin,

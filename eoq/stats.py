@@ -1,4 +1,4 @@
-"""Collect, show, compare and merge the statistics that calibrated conversions use."""
+"""Collect, show, compare, merge and mix the statistics that calibrated conversions use."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ examples:
   stats_eoq.py collect model-f16.gguf code.stats.gguf --calib code.txt --calib-tokens 65536
   stats_eoq.py merge model.stats.gguf code.stats.gguf both.stats.gguf
   stats_eoq.py show both.stats.gguf
+  stats_eoq.py collect model-f16.gguf kinds --by-text
+  stats_eoq.py mix kinds/bundled-code.stats:2 kinds/bundled-chat.stats mine.stats
 """
 
 
@@ -33,10 +35,15 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     merge.add_argument("files", metavar="FILE", type=Path, nargs="+", help="files that stats_eoq.py or --stats made")
     merge.add_argument("output", metavar="OUT", type=Path)
 
+    mix = commands.add_parser("mix", help="make one file of several of the same model, each by its weight")
+    mix.add_argument("files", metavar="FILE[:WEIGHT]", nargs="+", help="files; those without a weight have 1")
+    mix.add_argument("output", metavar="OUT", type=Path)
+
     collect = commands.add_parser("collect", help="calibrate, without converting")
     add = collect.add_argument
     add("model", metavar="MODEL", type=Path, help="Hugging Face model folder, or GGUF file (the first of its splits)")
     add("output", metavar="OUT", type=Path, help="file to write; an existing one is replaced when all is done")
+    add("--by-text", action="store_true", help="one file for each text, in the folder OUT, to be mixed later")
     add_calibration_options(collect)
     add_source_options(collect, beside="the output")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -62,25 +69,39 @@ def merge(arguments: argparse.Namespace) -> None:
     print(f"{merged.path}: {merged.tokens:,} tokens of {len(arguments.files)} files")
 
 
+def mix(arguments: argparse.Namespace) -> None:
+    from converter.options import split_weight
+    from converter.statistics import mix_statistics
+
+    mixed = mix_statistics(dict(split_weight(file) for file in arguments.files), arguments.output)
+    print(f"{mixed.path}: {mixed.description}")
+
+
 def collect(arguments: argparse.Namespace) -> None:
-    from converter.calibrate.collect_statistics import collect_statistics
+    from converter.calibrate.collect_statistics import collect_by_text, collect_statistics
     from converter.report.display import ConversionDisplay
+    from converter.statistics import Statistics
     from terminal.cores import available_cores
     from terminal.progress import Progress
 
     threads = available_cores() if arguments.threads is None else arguments.threads
     task = (arguments.model, arguments.output, calibration_options(arguments), source_access(arguments), threads)
+
+    def collected(progress: Progress) -> list[Statistics]:
+        return collect_by_text(*task, progress) if arguments.by_text else [collect_statistics(*task, progress)]
+
     if arguments.quiet:
-        collect_statistics(*task, Progress())
+        collected(Progress())
         return
     with ConversionDisplay() as display:
-        statistics = collect_statistics(*task, display)
-    print(f"{statistics.path}: {len(statistics.tensor_names)} tensors; {statistics.description}")
-    for warning in statistics.warnings():
-        print(f"note: {warning}")
+        found = collected(display)
+    for statistics in found:
+        print(f"{statistics.path}: {len(statistics.tensor_names)} tensors; {statistics.description}")
+        for warning in statistics.warnings():
+            print(f"note: {warning}")
 
 
-COMMANDS = {"show": show, "compare": compare, "merge": merge, "collect": collect}
+COMMANDS = {"show": show, "compare": compare, "merge": merge, "mix": mix, "collect": collect}
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Collect, show, compare and merge the statistics that calibrated conversions use. The same as `eoq stats`."""
+"""Collect, show, compare, merge and mix the statistics that calibrated conversions use. The same as `eoq stats`."""
 
 import sys
 from pathlib import Path

@@ -1,12 +1,16 @@
 """Calibration alone: a model in, a statistics file out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from converter.calibrate.calibrate import calibrate
+from converter.calibrate.texts import text_files
+from converter.errors import CalibrationError
 from converter.ingest import open_model
-from converter.options import CalibrationOptions, SourceAccess
+from converter.options import CalibrationOptions, CalibrationText, SourceAccess
 from converter.statistics import Statistics
 from output_files.target import check_not_input, resolve_target
+from output_files.whole import explained
 from terminal.progress import Progress
 
 
@@ -24,6 +28,37 @@ def collect_statistics(
     """
     progress = progress or Progress()
     target = resolve_target(target)
-    check_not_input(target, options.texts)
+    check_not_input(target, [text.path for text in options.texts])
     with open_model(model_path, target, access, threads, progress) as source:
         return calibrate(source, target, options, threads, progress)
+
+
+def collect_by_text(
+    model_path: Path,
+    folder: Path,
+    options: CalibrationOptions,
+    access: SourceAccess,
+    threads: int,
+    progress: Progress | None = None,
+) -> list[Statistics]:
+    """Calibrate on each text by itself, with its share of the tokens, and keep `folder`/NAME.stats of each.
+
+    So they can be mixed by other weights (`mix_statistics`) without running the model again. Raises EoqError.
+    """
+    progress = progress or Progress()
+    with text_files(options) as texts:
+        targets = [folder / f"{text.path.stem}.stats" for text in texts]
+        twice = [target.name for target in targets if targets.count(target) > 1]
+        if twice:
+            raise CalibrationError(f"two of the texts would be kept in {twice[0]}; rename one of them")
+        with explained(f"the folder {folder} cannot be"):
+            folder.mkdir(exist_ok=True)
+        for target in targets:
+            check_not_input(resolve_target(target), [text.path for text in options.texts])
+        found = []
+        tokens = max(options.tokens // len(texts), options.sequence_length)
+        with open_model(model_path, folder / "model", access, threads, progress) as source:
+            for text, target in zip(texts, targets, strict=True):
+                alone = replace(options, texts=(CalibrationText(text.path),), tokens=tokens)
+                found.append(calibrate(source, target, alone, threads, progress))
+        return found

@@ -3,10 +3,11 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from converter.errors import CalibrationError
-from converter.options import CalibrationOptions
+from converter.options import CalibrationOptions, CalibrationText
 
 _BUNDLED = Path(__file__).parent / "text"
 _LETTERS_PER_TOKEN = 16
@@ -15,21 +16,25 @@ _WINDOW = 1 << 14
 
 
 @contextmanager
-def text_files(options: CalibrationOptions) -> Iterator[Sequence[Path]]:
+def text_files(options: CalibrationOptions) -> Iterator[Sequence[CalibrationText]]:
     """The user's texts, or one for each kind of the bundled ones, as long as the context lives.
 
     Raises CalibrationError for a text that cannot be read or is not UTF-8.
     """
     with tempfile.TemporaryDirectory(prefix="eoq-texts-") as scratch:
         if not options.texts:
-            files = []
+            bundled = []
             for kind, text in bundled_texts().items():
-                files.append(Path(scratch) / f"bundled-{kind}.txt")
-                files[-1].write_text(text, encoding="utf-8")
-            yield files
+                file = Path(scratch) / f"bundled-{kind}.txt"
+                file.write_text(text, encoding="utf-8")
+                bundled.append(CalibrationText(file))
+            yield bundled
             return
         letters = max(options.tokens * _LETTERS_PER_TOKEN, _LEAST_LETTERS)
-        yield [_of_use(path, letters, Path(scratch) / str(i)) for i, path in enumerate(options.texts)]
+        yield [
+            replace(text, path=_of_use(text.path, letters, Path(scratch) / str(i)))
+            for i, text in enumerate(options.texts)
+        ]
 
 
 def bundled_texts() -> dict[str, str]:
@@ -53,9 +58,21 @@ def _of_use(path: Path, letters: int, scratch: Path) -> Path:
         ) from None
     if len(text) <= letters:
         return path.absolute()
-    windows, wanted = len(text) // _WINDOW, letters // _WINDOW
-    chosen = [(2 * i + 1) * windows // (2 * wanted) for i in range(wanted)]
     scratch.mkdir()
     shortened = scratch / path.name
-    shortened.write_text("\n\n".join(text[i * _WINDOW : (i + 1) * _WINDOW] for i in chosen), encoding="utf-8")
+    shortened.write_text(_stretches(text, letters, whole_lines=path.suffix == ".jsonl"), encoding="utf-8")
     return shortened
+
+
+def _stretches(text: str, letters: int, *, whole_lines: bool) -> str:
+    """About so many letters from all over a text: stretches of it, or whole lines where each is a conversation."""
+    if whole_lines:
+        lines = text.splitlines(keepends=True)
+        return "".join(_spread(lines, max(1, letters * len(lines) // len(text))))
+    windows = [text[start : start + _WINDOW] for start in range(0, len(text) - _WINDOW + 1, _WINDOW)]
+    return "\n\n".join(_spread(windows, letters // _WINDOW))
+
+
+def _spread(parts: Sequence[str], wanted: int) -> Sequence[str]:
+    """The middle one of each of as many equal stretches."""
+    return [parts[(2 * i + 1) * len(parts) // (2 * wanted)] for i in range(wanted)]

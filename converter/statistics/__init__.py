@@ -2,7 +2,7 @@
 
 from converter.statistics.check import check_statistics, fingerprint
 from converter.statistics.derived import DerivedStatistics
-from converter.statistics.merge import merge_statistics
+from converter.statistics.merge import merge_statistics, mix_statistics
 from converter.statistics.open import open_statistics
 from converter.statistics.shrunk import ShrunkStatistics
 from converter.statistics.statistics import Statistics
@@ -18,6 +18,7 @@ __all__ = [
     "difference",
     "fingerprint",
     "merge_statistics",
+    "mix_statistics",
     "open_statistics",
     "summarise",
     "table_lines",

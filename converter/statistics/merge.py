@@ -1,6 +1,7 @@
 """Statistics of several texts made into one."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from converter.errors import StatisticsError
 from converter.statistics.moments_file import InputLayout, MomentsFile, StatisticsWriter
 from converter.statistics.open import open_statistics
 from converter.statistics.triangle import Floats
-from output_files.target import resolve_target
+from output_files.target import check_not_input, resolve_target
 
 _PIECE = 1 << 20
 
@@ -21,24 +22,45 @@ def merge_statistics(paths: Sequence[Path], target: Path) -> MomentsFile:
 
     A token counts the same whichever file it comes from. Raises StatisticsError or TargetError.
     """
-    files = [_open(path) for path in paths]
+    return _combined([_open(path) for path in paths], target, None)
+
+
+def mix_statistics(weights: Mapping[Path, float], target: Path) -> MomentsFile:
+    """Write a mean of statistics files of one model to `target`, and open it: each file counts by its weight.
+
+    So kinds of text can be weighed against each other, however many tokens of each were run. Raises StatisticsError or
+    TargetError.
+    """
+    for path, weight in weights.items():
+        if not (weight > 0 and math.isfinite(weight)):
+            raise StatisticsError(f"the weight of {path} must be above 0, not {weight:g}")
+    return _combined([_open(path) for path in weights], target, list(weights.values()))
+
+
+def _combined(files: Sequence[MomentsFile], target: Path, weights: Sequence[float] | None) -> MomentsFile:
+    """By the weights of the files, or by tokens where there are none."""
     if not files:
         raise StatisticsError("nothing to merge: give the statistics files")
     target = resolve_target(target)
+    check_not_input(target, [file.path for file in files])
     first = files[0]
     for file in files[1:]:
         _check_same(first, file)
+    parts = [file.description for file in files]
+    if weights is not None:
+        parts = [f"{weight:g} x ({part})" for weight, part in zip(weights, parts, strict=True)]
     head = replace(
         first.head,
         tokens=sum(file.tokens for file in files),
-        description=" + ".join(file.description for file in files),
+        description=" + ".join(parts),
         notes=tuple(dict.fromkeys(note for file in files for note in file.notes)),
     )
     with StatisticsWriter(target, head) as writer:
         for layout in head.inputs:
             counts = np.stack([file.stored_counts(layout) for file in files])
-            # an expert that no file has seen keeps its zeros
-            shares = counts / np.maximum(counts.sum(0), np.finfo(np.float64).tiny)
+            # an expert that a file has not seen has no part of it, and one that no file has seen keeps its zeros
+            heard = counts if weights is None else np.where(counts > 0, np.array(weights)[:, None], 0)
+            shares = heard / np.maximum(heard.sum(0), np.finfo(np.float64).tiny)
             diagonals = np.stack([file.diagonal(layout.tensors[0])[: layout.sets] for file in files])
             diagonal = np.einsum("fs,fsn->sn", shares, diagonals)
             writer.write(_merged(files, layout, shares), diagonal, counts.sum(0))

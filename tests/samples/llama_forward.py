@@ -9,7 +9,7 @@ EPSILON = 1e-6
 
 
 def _norm(x: Floats, weight: Floats) -> Floats:
-    return x / np.sqrt((x * x).mean(-1, keepdims=True) + EPSILON) * weight
+    return np.asarray(x / np.sqrt((x * x).mean(-1, keepdims=True) + EPSILON) * weight)
 
 
 def _rotate(x: Floats, frequencies: Floats) -> Floats:
@@ -26,7 +26,7 @@ def _attention(q: Floats, k: Floats, v: Floats) -> Floats:
     scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(q.shape[-1])
     scores[:, np.triu(np.ones(scores.shape[1:], dtype=bool), 1)] = -np.inf
     shares = np.exp(scores - scores.max(-1, keepdims=True))
-    return np.einsum("hts,shd->thd", shares / shares.sum(-1, keepdims=True), v)
+    return np.asarray(np.einsum("hts,shd->thd", shares / shares.sum(-1, keepdims=True), v))
 
 
 def llama_inputs(

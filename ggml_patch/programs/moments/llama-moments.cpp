@@ -22,7 +22,8 @@ static void print_usage(int, char ** argv) {
     printf(
         "usage: %s -m model.gguf -f text.txt [-f other.txt ...] -o OUT.stats [options]\n"
         "\n"
-        "  -f, --file FILE        text to run; of several, the same number of tokens each where they are long enough\n"
+        "  -f, --file FILE        text to run, or conversations in .jsonl; may be repeated, each counts alike\n"
+        "  --weight X             of the text before: of its tokens, beside those of the others (default: 1)\n"
         "  --tokens N             most tokens to run, over all texts (default: 32768)\n"
         "  -c N                   tokens of a sequence, marks such as BOS included (default: 512)\n"
         "  -b N                   tokens run at a time: several sequences where it is a multiple of -c (default: -c)\n"
@@ -39,7 +40,7 @@ static void print_usage(int, char ** argv) {
 
 // Options of our own; the others are llama.cpp's.
 struct moment_options {
-    std::vector<std::string> texts;
+    std::vector<moment_text> texts;
     int64_t                  tokens     = 32768;
     int64_t                  memory_mb  = 4096;
     int64_t                  save_every = 900;
@@ -69,7 +70,16 @@ static moment_options take_options(int argc, char ** argv, std::vector<char *> &
             return argv[++i];
         };
         if (word == "-f" || word == "--file") {
-            options.texts.push_back(value());
+            options.texts.push_back({ value() });
+        } else if (word == "--weight") {
+            const std::string text   = value();
+            char *            end    = nullptr;
+            const double      number = strtod(text.c_str(), &end);
+            if (options.texts.empty() || *end != '\0' || !(number > 0) || !std::isfinite(number)) {
+                throw std::runtime_error("--weight is a number above 0 after the text that it is for, not '" + text +
+                                         "'");
+            }
+            options.texts.back().weight = number;
         } else if (word == "--tokens") {
             options.tokens = positive(word, value(), 1);
         } else if (word == "--memory") {
@@ -278,9 +288,8 @@ static void run(const moment_options & options, common_params & params) {
     }
     moment_collector & collector = *(moment_collector *) params.cb_eval_user_data;
     const int64_t      length    = params.n_ctx / params.n_parallel;
-    const auto         sequences =
-        token_sequences(llama_model_get_vocab(model), options.texts, options.tokens, length, params.parse_special);
-    moment_runner runner(ctx, params.n_batch, length);
+    const auto         sequences = token_sequences(model, options.texts, options.tokens, length, params.parse_special);
+    moment_runner      runner(ctx, params.n_batch, length);
 
     // the first batch shows what there is to measure
     runner.run(sequences, 0, collector);
@@ -293,8 +302,14 @@ static void run(const moment_options & options, common_params & params) {
     for (const token_sequence & sequence : sequences) {
         head.tokens += sequence.size();
     }
-    for (const std::string & text : options.texts) {
-        head.description += (head.description.empty() ? "" : " + ") + std::filesystem::path(text).filename().string();
+    for (const moment_text & text : options.texts) {
+        head.description += head.description.empty() ? "" : " + ";
+        head.description += std::filesystem::path(text.path).filename().string();
+        if (text.weight != 1) {
+            char weight[32];
+            snprintf(weight, sizeof(weight), ":%g", text.weight);
+            head.description += weight;
+        }
     }
     head.description += ", " + std::to_string(sequences.size()) + " sequences of " + std::to_string(length) + " tokens";
     if (perplexity > 0) {

@@ -1,9 +1,12 @@
 #include "moment-texts.h"
 
+#include "chat.h"
 #include "common.h"
 
 #include <algorithm>
 #include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <sstream>
 #include <stdexcept>
@@ -31,46 +34,128 @@ static std::string read_text(const std::string & file) {
     return text.str();
 }
 
-std::vector<token_sequence> token_sequences(const llama_vocab *              vocab,
-                                            const std::vector<std::string> & files,
+// One line of a file of conversations: {"messages": [{"role": ..., "content": ...}, ...]}, or with "conversations",
+// "from" and "value", or such a list by itself.
+static std::vector<common_chat_msg> read_conversation(const std::string & line) {
+    static const std::map<std::string, std::string> roles = { { "human", "user" }, { "gpt", "assistant" } };
+
+    nlohmann::json list = nlohmann::json::parse(line);
+    for (const char * key : { "messages", "conversations" }) {
+        if (list.is_object() && list.contains(key)) {
+            list = nlohmann::json(list[key]);
+        }
+    }
+    std::vector<common_chat_msg> messages;
+    for (const nlohmann::json & one : list) {
+        common_chat_msg message;
+        message.role    = one.contains("role") ? one.at("role") : one.at("from");
+        message.content = one.contains("content") ? one.at("content") : one.at("value");
+        if (auto known = roles.find(message.role); known != roles.end()) {
+            message.role = known->second;
+        }
+        messages.push_back(message);
+    }
+    if (messages.empty()) {
+        throw std::invalid_argument("there is no message");
+    }
+    return messages;
+}
+
+static token_sequence conversation_tokens(const llama_model * model, const std::string & file) {
+    const auto templates = common_chat_templates_init(model, "");
+    if (!common_chat_templates_was_explicit(templates.get())) {
+        throw std::runtime_error("the model has no chat template, which " + file + " needs; give chats as plain text");
+    }
+    std::istringstream lines(read_text(file));
+    std::string        line;
+    token_sequence     all;
+    for (size_t number = 1; std::getline(lines, line); number++) {
+        if (line.find_first_not_of(" \t\r") == std::string::npos) {
+            continue;
+        }
+        try {
+            common_chat_templates_inputs inputs;
+            inputs.messages              = read_conversation(line);
+            inputs.add_generation_prompt = false;
+
+            const std::string    text = common_chat_templates_apply(templates.get(), inputs).prompt;
+            const token_sequence ids  = common_tokenize(llama_model_get_vocab(model), text, false, true);
+            all.insert(all.end(), ids.begin(), ids.end());
+        } catch (const std::exception & e) {
+            throw std::runtime_error("line " + std::to_string(number) + " of " + file +
+                                     " is no conversation of this model: it needs messages with role and content (" +
+                                     e.what() + ")");
+        }
+    }
+    return all;
+}
+
+static token_sequence text_tokens(const llama_model * model, const std::string & file, bool parse_special) {
+    static const std::string conversations = ".jsonl";
+    if (file.size() > conversations.size() &&
+        file.compare(file.size() - conversations.size(), conversations.size(), conversations) == 0) {
+        return conversation_tokens(model, file);
+    }
+    return common_tokenize(llama_model_get_vocab(model), read_text(file), false, parse_special);
+}
+
+// How many of the sequences that a text has are to be run, for each: `wanted` in all, shared by weight; what short texts
+// leave is shared by the others.
+static std::vector<int64_t> share(int64_t                          wanted,
+                                  const std::vector<int64_t> &     pieces,
+                                  const std::vector<moment_text> & files) {
+    std::vector<size_t> order(pieces.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+        return (double) pieces[a] / files[a].weight < (double) pieces[b] / files[b].weight;
+    });
+    double weights = 0;
+    for (const moment_text & file : files) {
+        weights += file.weight;
+    }
+    std::vector<int64_t> shares(pieces.size());
+    int64_t              left = std::max<int64_t>(wanted, (int64_t) pieces.size());
+    for (size_t i = 0; i < order.size(); i++) {
+        const size_t  f    = order[i];
+        const bool    last = i + 1 == order.size();
+        const int64_t mine = last ? left : (int64_t) ((double) left * files[f].weight / weights);
+        shares[f]          = std::min(pieces[f], std::max<int64_t>(1, mine));
+        left -= shares[f];
+        weights -= files[f].weight;
+    }
+    return shares;
+}
+
+std::vector<token_sequence> token_sequences(const llama_model *              model,
+                                            const std::vector<moment_text> & files,
                                             int64_t                          tokens,
                                             int64_t                          length,
                                             bool                             parse_special) {
     token_sequence before, after;
-    find_marks(vocab, before, after);
+    find_marks(llama_model_get_vocab(model), before, after);
     const int64_t payload = length - (int64_t) (before.size() + after.size());
     if (payload < 1) {
         throw std::runtime_error("sequences of " + std::to_string(length) + " tokens leave no room for text");
     }
     std::vector<token_sequence> texts;
+    std::vector<int64_t>        pieces;
     size_t                      total = 0;
-    for (const std::string & file : files) {
-        texts.push_back(common_tokenize(vocab, read_text(file), false, parse_special));
+    for (const moment_text & file : files) {
+        texts.push_back(text_tokens(model, file.path, parse_special));
         total += texts.back().size();
+        // a text shorter than a sequence is one by itself
+        pieces.push_back(std::max<int64_t>(1, (int64_t) texts.back().size() / payload));
     }
     if (total < LEAST_TOKENS) {
         throw std::runtime_error("the text has only " + std::to_string(total) +
                                  " tokens, too few for any statistics; give a longer one");
     }
-    // what short texts leave is shared by the others, so they come first
-    std::vector<size_t> by_length(texts.size());
-    std::iota(by_length.begin(), by_length.end(), 0);
-    std::sort(by_length.begin(), by_length.end(),
-              [&](size_t a, size_t b) { return texts[a].size() < texts[b].size(); });
-    std::vector<int64_t> wanted(texts.size());
-    int64_t              left = std::max<int64_t>((int64_t) texts.size(), tokens / length);
-    for (size_t i = 0; i < by_length.size(); i++) {
-        // a text shorter than a sequence is one by itself
-        const int64_t pieces = std::max<int64_t>(1, (int64_t) texts[by_length[i]].size() / payload);
-        wanted[by_length[i]] = std::min(pieces, left / (int64_t) (by_length.size() - i));
-        left -= wanted[by_length[i]];
-    }
+    const std::vector<int64_t>  shares = share(tokens / length, pieces, files);
     std::vector<token_sequence> sequences;
     for (size_t f = 0; f < texts.size(); f++) {
-        const int64_t pieces = std::max<int64_t>(1, (int64_t) texts[f].size() / payload);
-        for (int64_t i = 0; i < wanted[f]; i++) {
+        for (int64_t i = 0; i < shares[f]; i++) {
             // the middle one of each of as many equal stretches
-            const int64_t  start    = (2 * i + 1) * pieces / (2 * wanted[f]) * payload;
+            const int64_t  start    = (2 * i + 1) * pieces[f] / (2 * shares[f]) * payload;
             const int64_t  end      = std::min<int64_t>(start + payload, (int64_t) texts[f].size());
             token_sequence sequence = before;
             sequence.insert(sequence.end(), texts[f].begin() + start, texts[f].begin() + end);

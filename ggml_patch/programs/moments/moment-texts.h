@@ -10,10 +10,16 @@
 
 using token_sequence = std::vector<llama_token>;
 
+// A file of text, or with the ending .jsonl of conversations, which go through the model's own chat template.
+struct moment_text {
+    std::string path;
+    double      weight = 1;  // of its tokens, beside those of the other texts
+};
+
 // Sequences of up to `length` tokens with the marks that the model expects around a text, about `tokens` tokens in all:
-// the same number of each text where texts are long enough, from all over it. Throws std::runtime_error.
-std::vector<token_sequence> token_sequences(const llama_vocab *              vocab,
-                                            const std::vector<std::string> & files,
+// of each text by its weight where texts are long enough, from all over it. Throws std::runtime_error.
+std::vector<token_sequence> token_sequences(const llama_model *              model,
+                                            const std::vector<moment_text> & files,
                                             int64_t                          tokens,
                                             int64_t                          length,
                                             bool                             parse_special);

@@ -12,6 +12,7 @@ import pytest
 
 from converter import (
     CalibrationOptions,
+    CalibrationText,
     ConversionOptions,
     ConversionReport,
     RoundingOptions,
@@ -53,7 +54,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, llama_source: Path) -> Path
 def options(
     text: Path, type: str = "eoq4", rounding: RoundingOptions | None = None, statistics: Path | None = None
 ) -> ConversionOptions:
-    calibration = CalibrationOptions(texts=(text,), tokens=TOKENS, sequence_length=128)
+    calibration = CalibrationOptions(texts=(CalibrationText(text),), tokens=TOKENS, sequence_length=128)
     return ConversionOptions(TypeOptions(type), rounding or RoundingOptions(), statistics, calibration)
 
 

@@ -1,5 +1,6 @@
 """Calibration of random models by llama-moments: against hooks on transformers, and against llama.cpp's own imatrix."""
 
+import json
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ from converter.calibrate.calibrate import calibrate, leftovers
 from converter.errors import CalibrationError, StatisticsError
 from converter.ingest.hf_convert import convert_to_gguf
 from converter.ingest.hf_folder import read_hf_folder
-from converter.options import CalibrationOptions
+from converter.options import CalibrationOptions, CalibrationText
 from converter.statistics import Statistics, check_statistics, open_statistics
 from gguf_files.source import open_gguf
 from material import models
@@ -65,7 +66,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def options(folder: Path, programs: Path) -> CalibrationOptions:
     """Four sequences of 128 tokens."""
-    return CalibrationOptions(texts=(write_text(folder),), tokens=512, sequence_length=128, llama_bin=programs)
+    return CalibrationOptions(
+        texts=(CalibrationText(write_text(folder)),), tokens=512, sequence_length=128, llama_bin=programs
+    )
 
 
 def calibrated(gguf_file: Path, target: Path, chosen: CalibrationOptions) -> Statistics:
@@ -121,7 +124,9 @@ def test_moments_are_those_of_plain_hooks(
     model, gguf_file = tiny(architecture)
     # a text of less than two sequences is run from its start on
     text = write_text(folder, 25)
-    found = calibrated(gguf_file, folder / "s.stats", replace(options, texts=(text,), sequence_length=256))
+    found = calibrated(
+        gguf_file, folder / "s.stats", replace(options, texts=(CalibrationText(text),), sequence_length=256)
+    )
     check_statistics(found, open_gguf(gguf_file))
     true = plain_moments(model, gguf_file, text.read_text(), 256)
     for t in matrices(open_gguf(gguf_file)):
@@ -142,7 +147,9 @@ def test_moments_of_a_llama_are_those_of_numpy(tiny: Folders, folder: Path, opti
     model, tokens_of = tiny("llama")
     gguf_file = write_gguf_model("llama", folder / "m.gguf", tokens_of)
     text = write_text(folder, 25)
-    found = calibrated(gguf_file, folder / "s.stats", replace(options, texts=(text,), sequence_length=256))
+    found = calibrated(
+        gguf_file, folder / "s.stats", replace(options, texts=(CalibrationText(text),), sequence_length=256)
+    )
     tokens = transformers.AutoTokenizer.from_pretrained(model)(text.read_text(), return_tensors="np")["input_ids"][0]
     reader = gguf.GGUFReader(gguf_file)
     weights = {t.name: np.asarray(t.data, dtype=np.float64) for t in reader.tensors}
@@ -177,7 +184,7 @@ def test_diagonals_are_those_of_llama_imatrix(
     else:
         gguf_file = write_gguf_model(architecture, folder / f"{architecture}.gguf", tiny("llama")[1])
     text, imatrix = write_text(folder), folder / "imatrix.gguf"
-    chosen = replace(options, texts=(write_text(folder, 30),), tokens=256, sequence_length=256)
+    chosen = replace(options, texts=(CalibrationText(write_text(folder, 30)),), tokens=256, sequence_length=256)
     found = calibrated(gguf_file, folder / "s.stats", chosen)
     once = ("-c", "256", "--chunks", "1", "-t", "1", "--no-ppl")
     run(programs / "llama-imatrix", "-m", gguf_file, "-f", text, "-o", imatrix, "--process-output", *once)
@@ -206,7 +213,9 @@ def test_sequences_of_several_texts_and_several_at_a_time(
     """A short text is taken whole, and the others share what it leaves."""
     _, gguf_file = tiny("llama")
     texts = (write_text(folder, 60), write_text(folder, 12), write_text(folder, 59))
-    one = calibrated(gguf_file, folder / "a.stats", replace(options, texts=texts, tokens=1024))
+    one = calibrated(
+        gguf_file, folder / "a.stats", replace(options, texts=tuple(map(CalibrationText, texts)), tokens=1024)
+    )
     assert one.tokens == 8 * 128
     assert "text-60.txt + text-12.txt + text-59.txt, 8 sequences of 128 tokens, perplexity" in one.description
     words: list[Path | str] = ["-m", gguf_file, "-o", folder / "b.stats", "-c", "128", "--tokens", "1024", "-t", "1"]
@@ -223,6 +232,29 @@ def test_sequences_of_several_texts_and_several_at_a_time(
     for name in one.tensor_names:
         assert two.counts(name).tolist() == one.counts(name).tolist()
         assert worst(known(two, name), known(one, name)) < 1e-4, name  # attention sums in another order
+
+
+def test_texts_by_weight_and_conversations(
+    tiny: Folders, folder: Path, options: CalibrationOptions, programs: Path
+) -> None:
+    _, gguf_file = tiny("llama")
+    chats = folder / "chats.jsonl"
+    message = {"role": "user", "content": "the model number 1 answers"}
+    reply = {"from": "gpt", "value": "questions about a. the model number 2 answers 4 questions about c."}
+    chats.write_text((json.dumps({"messages": [message, message]}) + "\n\n" + json.dumps([message, reply]) + "\n") * 40)
+    texts = (CalibrationText(write_text(folder, 60)), CalibrationText(chats, 0.5))
+    chosen = replace(options, texts=texts, tokens=768)
+    with pytest.raises(CalibrationError, match=r"the model has no chat template, which \S+chats.jsonl needs"):
+        calibrated(gguf_file, folder / "s.stats", chosen)
+    with_template = folder / "template.gguf"
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}"
+    script = (sys.executable, "-m", "gguf.scripts.gguf_new_metadata")
+    run(*script, gguf_file, with_template, "--chat-template", template)
+    found = calibrated(with_template, folder / "s.stats", chosen)
+    assert "text-60.txt + chats.jsonl:0.5, 6 sequences of 128 tokens" in found.description
+    chats.write_text(chats.read_text() + '{"messages": 7}\n')
+    with pytest.raises(CalibrationError, match=r"line 121 of \S+chats.jsonl is no conversation of this model"):
+        calibrated(with_template, folder / "s.stats", chosen)
 
 
 def test_experts_can_all_be_used(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
@@ -378,5 +410,7 @@ def test_models_that_llama_cpp_cannot_run_name_the_ways_out(folder: Path, option
 
 def test_texts_that_are_too_short_are_refused(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
     with pytest.raises(CalibrationError, match=r"the text has only \d+ tokens, too few for any statistics"):
-        calibrated(tiny("llama")[1], folder / "s.stats", replace(options, texts=(write_text(folder, 3),)))
+        calibrated(
+            tiny("llama")[1], folder / "s.stats", replace(options, texts=(CalibrationText(write_text(folder, 3)),))
+        )
     assert not (folder / "s.stats").exists()

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from converter.statistics import open_statistics
@@ -31,6 +32,27 @@ def test_collect_show_compare_and_merge(tiny: tuple[Path, Path], tmp_path: Path,
     assert "384 tokens of 2 files" in run(*STATS, "merge", a, b, both)
     assert open_statistics(both).counts("blk.1.ffn_down.weight").tolist() == [384]
     assert sorted(path.name for path in tmp_path.iterdir()) == [*sorted(p.name for p in (a, b, both)), text.name]
+
+
+def test_kinds_are_kept_apart_and_mixed(tiny: tuple[Path, Path], tmp_path: Path) -> None:
+    _, gguf_file = tiny
+    long, short = write_text(tmp_path, 60), write_text(tmp_path, 40)
+    kinds, mixed, whole = tmp_path / "kinds", tmp_path / "mixed.stats", tmp_path / "whole.stats"
+    few = ("--calib", long, "--calib", short, "--calib-length", "64", "--calib-tokens", "512", "--threads", "1")
+    said = run(*STATS, "collect", gguf_file, kinds, *few, "--by-text")
+    assert sorted(path.name for path in kinds.iterdir()) == ["text-40.stats", "text-60.stats"]
+    assert said.count("4 sequences of 64 tokens") == 2
+    said = run(*STATS, "mix", kinds / "text-60.stats", f"{kinds / 'text-40.stats'}:1", mixed)
+    assert f"{mixed}: 1 x (text-60.txt, 4 sequences of 64 tokens" in said
+    run(*STATS, "collect", gguf_file, whole, *few, "--quiet")
+    a, b = open_statistics(mixed), open_statistics(whole)
+    for name in b.tensor_names:
+        assert a.counts(name).tolist() == b.counts(name).tolist()
+        apart, together = a.moments(name), b.moments(name)
+        assert apart is not None and together is not None
+        assert np.allclose(apart, together, rtol=1e-4, atol=1e-6), name
+    said = run(*STATS, "mix", f"{mixed}:-1", whole, tmp_path / "x.stats", expect_failure=True)
+    assert f"error: the weight of {mixed} must be above 0, not -1" in said
 
 
 def test_errors_are_one_sentence(tiny: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Options of a calibration."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from converter.errors import OptionError
-from converter.options import CalibrationOptions
+from converter.options import CalibrationOptions, CalibrationText, split_weight
 
 
 @pytest.mark.parametrize(
@@ -21,3 +22,15 @@ from converter.options import CalibrationOptions
 def test_options_that_mean_nothing_are_refused(make: Callable[[], CalibrationOptions], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         make()
+
+
+def test_texts_with_and_without_weight(tmp_path: Path) -> None:
+    assert split_weight("a/b.txt") == (Path("a/b.txt"), 1)
+    assert split_weight("a/b.txt:2.5") == (Path("a/b.txt"), 2.5)
+    assert split_weight("C:code.txt") == (Path("C:code.txt"), 1)
+    named = tmp_path / "odd:2"
+    named.write_text("text")
+    assert split_weight(str(named)) == (named, 1)
+    for weight in ("0", "-1", "nan", "inf"):
+        with pytest.raises(OptionError, match=r"text b\.txt must be above 0, not "):
+            CalibrationText(*split_weight(f"b.txt:{weight}"))

@@ -1,26 +1,30 @@
 """Calibration texts as files."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from converter.calibrate.texts import bundled_texts, text_files
 from converter.errors import CalibrationError
-from converter.options import CalibrationOptions
+from converter.options import CalibrationOptions, CalibrationText
 
 
 def test_texts_of_the_user_are_given_as_they_are(tmp_path: Path) -> None:
     first, second = tmp_path / "a.txt", tmp_path / "b.txt"
     first.write_text("one")
     second.write_text("zwei grüne")
-    with text_files(CalibrationOptions(texts=(first, second))) as files:
-        assert list(files) == [first, second]
+    texts = (CalibrationText(first), CalibrationText(second, 2.5))
+    with text_files(CalibrationOptions(texts=texts)) as files:
+        assert tuple(files) == texts
 
 
 def test_only_stretches_of_a_huge_text_are_tokenised(tmp_path: Path) -> None:
     huge = tmp_path / "huge.txt"
     huge.write_text("".join(f"{i:09} " for i in range(2_000_000)))
-    with text_files(CalibrationOptions(texts=(huge,))) as (shortened,):
+    with text_files(CalibrationOptions(texts=(CalibrationText(huge, 2),))) as (text,):
+        shortened = text.path
+        assert text.weight == 2
         assert shortened != huge and shortened.name == huge.name
         stretches = shortened.read_text().split("\n\n")
         assert len(stretches) == 256 and {len(stretch) for stretch in stretches} == {1 << 14}
@@ -31,10 +35,21 @@ def test_only_stretches_of_a_huge_text_are_tokenised(tmp_path: Path) -> None:
     assert not shortened.exists() and huge.exists()
 
 
+def test_of_many_conversations_whole_lines_are_taken(tmp_path: Path) -> None:
+    huge = tmp_path / "chats.jsonl"
+    huge.write_text("".join(f'{{"messages": "{i:0100}"}}\n' for i in range(100_000)))
+    with text_files(CalibrationOptions(texts=(CalibrationText(huge),))) as (text,):
+        lines = text.path.read_text().splitlines()
+    numbers = [int(json.loads(line)["messages"]) for line in lines]
+    assert 0.9 * (1 << 22) < 117 * len(lines) <= 1 << 22
+    assert numbers == sorted(set(numbers)) and numbers[0] < 3 and numbers[-1] > 99_996
+
+
 def test_bundled_texts_come_by_kind() -> None:
     with text_files(CalibrationOptions()) as files:
-        assert [path.name for path in files] == [f"bundled-{kind}.txt" for kind in bundled_texts()]
-        texts = {path.stem.removeprefix("bundled-"): path.read_text(encoding="utf-8") for path in files}
+        paths = [text.path for text in files]
+        assert [path.name for path in paths] == [f"bundled-{kind}.txt" for kind in bundled_texts()]
+        texts = {path.stem.removeprefix("bundled-"): path.read_text(encoding="utf-8") for path in paths}
     assert texts == bundled_texts()
     for kind, sample in (("code", "def "), ("maths", "Theorem"), ("chat", "Assistant:"), ("languages", "人人")):
         assert sample in texts[kind]
@@ -45,6 +60,6 @@ def test_texts_that_are_of_no_use_are_refused(tmp_path: Path) -> None:
     for name, message in (("missing.txt", "cannot be read: No such file"), ("latin.txt", r"not UTF-8 \(byte 2\)")):
         with (
             pytest.raises(CalibrationError, match=message),
-            text_files(CalibrationOptions(texts=(tmp_path / name,))),
+            text_files(CalibrationOptions(texts=(CalibrationText(tmp_path / name),))),
         ):
             pass
