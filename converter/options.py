@@ -111,11 +111,15 @@ class TypeOptions:
         return next((override for override in self.overrides if override.matches(tensor_name)), None)
 
 
+OWN_TEXT = Path("self")
+
+
 @dataclass(frozen=True)
 class CalibrationText:
     """A text to run the model on: UTF-8, or in `.jsonl` conversations, which go through the model's chat template."""
 
     path: Path
+    """Path("self") is what the model writes itself; a file of that name goes by its absolute path."""
     weight: float = 1.0
     """Of its tokens, beside those of the others."""
 

@@ -21,8 +21,8 @@ def add_calibration_options(group: argparse._ActionsContainer) -> None:
         metavar="FILE[:WEIGHT]",
         action="append",
         default=[],
-        help="text, or conversations in .jsonl, to calibrate on; may be repeated, each counts by its weight, 1 if "
-        "there is none (default: texts of several kinds that come with EOQ)",
+        help="text, conversations in .jsonl, or self for what the model writes itself; may be repeated, each counts by "
+        "its weight, 1 if there is none (default: texts of several kinds that come with EOQ)",
     )
     add("--calib-tokens", type=int, metavar="N", help="most tokens, over all texts (default: 32768)")
     add("--calib-length", type=int, metavar="N", help="tokens in a sequence (default: 512)")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from converter.calibrate.texts import text_files
 from converter.errors import CalibrationError
-from converter.options import CalibrationOptions, CalibrationText
+from converter.options import OWN_TEXT, CalibrationOptions, CalibrationText
 from converter.statistics import Statistics, fingerprint, open_statistics
 from gguf_files.source import Source
 from llama_programs.find import find_program
@@ -65,7 +65,8 @@ def _arguments(
     length = min(options.sequence_length, longest) if longest else options.sequence_length
     yield from ("-m", str(source.paths[0]), "-o", str(target), "--fingerprint", fingerprint(source))
     for text in texts:
-        yield from ("-f", str(text.path), "--weight", str(text.weight))
+        yield from ("--self",) if text.path == OWN_TEXT else ("-f", str(text.path))
+        yield from ("--weight", str(text.weight))
     yield from ("--tokens", str(options.tokens), "-c", str(length), "-t", str(threads), "--process-output")
     yield from ("--memory", str(max(1, options.memory_limit // 10**6)), "-ngl", str(options.gpu_layers))
     if options.resume:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from converter.errors import CalibrationError
-from converter.options import CalibrationOptions, CalibrationText
+from converter.options import OWN_TEXT, CalibrationOptions, CalibrationText
 
 _BUNDLED = Path(__file__).parent / "text"
 _LETTERS_PER_TOKEN = 16
@@ -32,7 +32,7 @@ def text_files(options: CalibrationOptions) -> Iterator[Sequence[CalibrationText
             return
         letters = max(options.tokens * _LETTERS_PER_TOKEN, _LEAST_LETTERS)
         yield [
-            replace(text, path=_of_use(text.path, letters, Path(scratch) / str(i)))
+            text if text.path == OWN_TEXT else replace(text, path=_of_use(text.path, letters, Path(scratch) / str(i)))
             for i, text in enumerate(options.texts)
         ]
 

@@ -23,6 +23,7 @@ static void print_usage(int, char ** argv) {
         "usage: %s -m model.gguf -f text.txt [-f other.txt ...] -o OUT.stats [options]\n"
         "\n"
         "  -f, --file FILE        text to run, or conversations in .jsonl; may be repeated, each counts alike\n"
+        "  --self                 text that the model writes itself, at temperature 1, beside others or alone\n"
         "  --weight X             of the text before: of its tokens, beside those of the others (default: 1)\n"
         "  --tokens N             most tokens to run, over all texts (default: 32768)\n"
         "  -c N                   tokens of a sequence, marks such as BOS included (default: 512)\n"
@@ -71,6 +72,8 @@ static moment_options take_options(int argc, char ** argv, std::vector<char *> &
         };
         if (word == "-f" || word == "--file") {
             options.texts.push_back({ value() });
+        } else if (word == "--self") {
+            options.texts.push_back({ "" });
         } else if (word == "--weight") {
             const std::string text   = value();
             char *            end    = nullptr;
@@ -288,7 +291,7 @@ static void run(const moment_options & options, common_params & params) {
     }
     moment_collector & collector = *(moment_collector *) params.cb_eval_user_data;
     const int64_t      length    = params.n_ctx / params.n_parallel;
-    const auto         sequences = token_sequences(model, options.texts, options.tokens, length, params.parse_special);
+    const auto         sequences = token_sequences(model, params, options.texts, options.tokens, length);
     moment_runner      runner(ctx, params.n_batch, length);
 
     // the first batch shows what there is to measure
@@ -304,7 +307,7 @@ static void run(const moment_options & options, common_params & params) {
     }
     for (const moment_text & text : options.texts) {
         head.description += head.description.empty() ? "" : " + ";
-        head.description += std::filesystem::path(text.path).filename().string();
+        head.description += text.path.empty() ? "self" : std::filesystem::path(text.path).filename().string();
         if (text.weight != 1) {
             char weight[32];
             snprintf(weight, sizeof(weight), ":%g", text.weight);
@@ -404,7 +407,7 @@ int main(int argc, char ** argv) {
             return 1;
         }
         if (options.texts.empty() || params.out_file.empty()) {
-            throw std::runtime_error("give a text with -f, and the file to write with -o");
+            throw std::runtime_error("give a text with -f or --self, and the file to write with -o");
         }
         if (params.n_ctx < 8) {
             throw std::runtime_error("sequences must have at least 8 tokens (-c)");

@@ -1,7 +1,7 @@
 #include "moment-texts.h"
 
 #include "chat.h"
-#include "common.h"
+#include "moment-own-text.h"
 
 #include <algorithm>
 #include <fstream>
@@ -126,11 +126,11 @@ static std::vector<int64_t> share(int64_t                          wanted,
     return shares;
 }
 
-std::vector<token_sequence> token_sequences(const llama_model *              model,
+std::vector<token_sequence> token_sequences(llama_model *                    model,
+                                            const common_params &            params,
                                             const std::vector<moment_text> & files,
                                             int64_t                          tokens,
-                                            int64_t                          length,
-                                            bool                             parse_special) {
+                                            int64_t                          length) {
     token_sequence before, after;
     find_marks(llama_model_get_vocab(model), before, after);
     const int64_t payload = length - (int64_t) (before.size() + after.size());
@@ -141,10 +141,12 @@ std::vector<token_sequence> token_sequences(const llama_model *              mod
     std::vector<int64_t>        pieces;
     size_t                      total = 0;
     for (const moment_text & file : files) {
-        texts.push_back(text_tokens(model, file.path, parse_special));
-        total += texts.back().size();
+        const bool is_own = file.path.empty();
+        texts.push_back(is_own ? token_sequence() : text_tokens(model, file.path, params.parse_special));
+        total += is_own ? LEAST_TOKENS : texts.back().size();
         // a text shorter than a sequence is one by itself
-        pieces.push_back(std::max<int64_t>(1, (int64_t) texts.back().size() / payload));
+        const int64_t whole = is_own ? tokens / length : (int64_t) texts.back().size() / payload;
+        pieces.push_back(std::max<int64_t>(1, whole));
     }
     if (total < LEAST_TOKENS) {
         throw std::runtime_error("the text has only " + std::to_string(total) +
@@ -153,6 +155,11 @@ std::vector<token_sequence> token_sequences(const llama_model *              mod
     const std::vector<int64_t>  shares = share(tokens / length, pieces, files);
     std::vector<token_sequence> sequences;
     for (size_t f = 0; f < texts.size(); f++) {
+        if (files[f].path.empty()) {
+            const auto own = write_own_text(model, params, shares[f], length);
+            sequences.insert(sequences.end(), own.begin(), own.end());
+            continue;
+        }
         for (int64_t i = 0; i < shares[f]; i++) {
             // the middle one of each of as many equal stretches
             const int64_t  start    = (2 * i + 1) * pieces[f] / (2 * shares[f]) * payload;

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "common.h"
 #include "llama.h"
 
 #include <cstdint>
@@ -10,7 +11,8 @@
 
 using token_sequence = std::vector<llama_token>;
 
-// A file of text, or with the ending .jsonl of conversations, which go through the model's own chat template.
+// A file of text, or with the ending .jsonl of conversations, which go through the model's own chat template. Without a
+// path it is what the model writes itself.
 struct moment_text {
     std::string path;
     double      weight = 1;  // of its tokens, beside those of the other texts
@@ -18,8 +20,8 @@ struct moment_text {
 
 // Sequences of up to `length` tokens with the marks that the model expects around a text, about `tokens` tokens in all:
 // of each text by its weight where texts are long enough, from all over it. Throws std::runtime_error.
-std::vector<token_sequence> token_sequences(const llama_model *              model,
+std::vector<token_sequence> token_sequences(llama_model *                    model,
+                                            const common_params &            params,
                                             const std::vector<moment_text> & files,
                                             int64_t                          tokens,
-                                            int64_t                          length,
-                                            bool                             parse_special);
+                                            int64_t                          length);

@@ -22,7 +22,7 @@ from converter.calibrate.calibrate import calibrate, leftovers
 from converter.errors import CalibrationError, StatisticsError
 from converter.ingest.hf_convert import convert_to_gguf
 from converter.ingest.hf_folder import read_hf_folder
-from converter.options import CalibrationOptions, CalibrationText
+from converter.options import OWN_TEXT, CalibrationOptions, CalibrationText
 from converter.statistics import Statistics, check_statistics, open_statistics
 from gguf_files.source import open_gguf
 from material import models
@@ -255,6 +255,23 @@ def test_texts_by_weight_and_conversations(
     chats.write_text(chats.read_text() + '{"messages": 7}\n')
     with pytest.raises(CalibrationError, match=r"line 121 of \S+chats.jsonl is no conversation of this model"):
         calibrated(with_template, folder / "s.stats", chosen)
+
+
+def test_the_model_writes_its_own_text(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
+    """At temperature 1: the first words follow the model's own odds."""
+    _, gguf_file = tiny("llama")
+    texts = (CalibrationText(OWN_TEXT, 3), CalibrationText(write_text(folder)))
+    for name in ("a.stats", "b.stats"):
+        found = calibrated(gguf_file, folder / name, replace(options, texts=texts, tokens=1024))
+    assert "self:3 + text-60.txt, 8 sequences of 128 tokens" in found.description
+    assert (folder / "a.stats").read_bytes() == (folder / "b.stats").read_bytes()
+    alone = calibrated(gguf_file, folder / "c.stats", replace(options, texts=(CalibrationText(OWN_TEXT),), tokens=8192))
+    # a random model finds its own text as likely as it can be
+    odds = [float(re.findall(r"perplexity ([\d.]+)", s.description)[0]) for s in (alone, found)]
+    assert odds[0] == odds[1] < len(gguf.GGUFReader(gguf_file).fields["tokenizer.ggml.tokens"].contents())
+    encoder = write_gguf_model("modern-bert", folder / "m.gguf", tiny("llama")[1])
+    with pytest.raises(CalibrationError, match=r"the model writes no text of its own; give texts with -f"):
+        calibrated(encoder, folder / "s.stats", replace(options, texts=(CalibrationText(OWN_TEXT),)))
 
 
 def test_experts_can_all_be_used(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:

@@ -7,14 +7,14 @@ import pytest
 
 from converter.calibrate.texts import bundled_texts, text_files
 from converter.errors import CalibrationError
-from converter.options import CalibrationOptions, CalibrationText
+from converter.options import OWN_TEXT, CalibrationOptions, CalibrationText
 
 
 def test_texts_of_the_user_are_given_as_they_are(tmp_path: Path) -> None:
     first, second = tmp_path / "a.txt", tmp_path / "b.txt"
     first.write_text("one")
     second.write_text("zwei grüne")
-    texts = (CalibrationText(first), CalibrationText(second, 2.5))
+    texts = (CalibrationText(first), CalibrationText(second, 2.5), CalibrationText(OWN_TEXT))
     with text_files(CalibrationOptions(texts=texts)) as files:
         assert tuple(files) == texts
 
