@@ -4,8 +4,10 @@
 #include "common.h"
 #include "llama.h"
 #include "log.h"
+#include "moment-checkpoint.h"
 #include "moment-collector.h"
 #include "moment-file.h"
+#include "moment-runner.h"
 #include "moment-texts.h"
 
 #include <algorithm>
@@ -15,7 +17,6 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <stdexcept>
 
 static void print_usage(int, char ** argv) {
@@ -113,148 +114,6 @@ static void remember_errors(ggml_log_level level, const char * text, void *) {
     }
 }
 
-// Runs sequences through a model.
-class moment_runner {
-  public:
-    moment_runner(llama_context * ctx, int64_t n_batch, int64_t length)
-        : ctx(ctx), model(llama_get_model(ctx)), per_batch((size_t) std::max<int64_t>(1, n_batch / length)),
-          batch(llama_batch_init((int32_t) (per_batch * length), 0, 1)) {}
-
-    ~moment_runner() { llama_batch_free(batch); }
-
-    size_t sequences_per_batch() const { return per_batch; }
-
-    // Sequences from `start` on, as many as run at a time; returns the end of them. Throws std::runtime_error.
-    size_t run(const std::vector<token_sequence> & sequences, size_t start, moment_collector & collector) {
-        const size_t end = std::min(start + per_batch, sequences.size());
-        collector.begin_batch();
-        if (llama_model_has_encoder(model)) {
-            fill(sequences, start, end, false);
-            collector.begin_graph();
-            check(llama_encode(ctx, batch), collector);
-        }
-        if (llama_model_has_decoder(model)) {
-            if (llama_memory_t memory = llama_get_memory(ctx)) {
-                llama_memory_clear(memory, true);
-            }
-            fill(sequences, start, end, llama_model_has_encoder(model));
-            collector.begin_graph();
-            check(llama_decode(ctx, batch), collector);
-        }
-        return end;
-    }
-
-    // Of what was run last, whole; 0 for models that predict nothing, which have no memory of what came before.
-    double perplexity() const {
-        if (!llama_model_has_decoder(model) || llama_get_memory(ctx) == nullptr) {
-            return 0;
-        }
-        const int n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model));
-        double    sum = 0, count = 0;
-        for (int32_t i = 0; i + 1 < batch.n_tokens; i++) {
-            if (batch.seq_id[i][0] != batch.seq_id[i + 1][0]) {
-                continue;
-            }
-            const float * logits = llama_get_logits_ith(ctx, i);
-            double        most = logits[0], total = 0;
-            for (int v = 1; v < n_vocab; v++) {
-                most = std::max<double>(most, logits[v]);
-            }
-            for (int v = 0; v < n_vocab; v++) {
-                total += std::exp(logits[v] - most);
-            }
-            sum += most + std::log(total) - logits[batch.token[i + 1]];
-            count++;
-        }
-        return count > 0 ? std::exp(sum / count) : 0;
-    }
-
-  private:
-    // A decoder after an encoder is shown the same text, one token later.
-    void fill(const std::vector<token_sequence> & sequences, size_t start, size_t end, bool shifted) {
-        batch.n_tokens = 0;
-        for (size_t s = start; s < end; s++) {
-            for (size_t i = 0; i < sequences[s].size(); i++) {
-                llama_token token = sequences[s][i];
-                if (shifted) {
-                    token = i > 0 ? sequences[s][i - 1] : llama_model_decoder_start_token(model);
-                    token = token == LLAMA_TOKEN_NULL ? llama_vocab_bos(llama_model_get_vocab(model)) : token;
-                }
-                // outputs everywhere, or else the last block would run for some tokens alone
-                const int32_t row    = batch.n_tokens++;
-                batch.token[row]     = token;
-                batch.pos[row]       = (llama_pos) i;
-                batch.n_seq_id[row]  = 1;
-                batch.seq_id[row][0] = (llama_seq_id) (s - start);
-                batch.logits[row]    = 1;
-            }
-        }
-    }
-
-    static void check(int32_t status, const moment_collector & collector) {
-        collector.check();
-        if (status != 0) {
-            throw std::runtime_error("llama.cpp cannot run the text (status " + std::to_string(status) +
-                                     (first_error.empty() ? ")" : "): " + first_error));
-        }
-    }
-
-    llama_context *     ctx;
-    const llama_model * model;
-    size_t              per_batch;
-    llama_batch         batch;
-};
-
-// Where an interrupted run stood.
-struct moment_position {
-    uint64_t pass = 0, sequence = 0;
-    int64_t  written = 0;
-};
-
-static void write_string(std::ofstream & stream, const std::string & text) {
-    const uint64_t size = text.size();
-    stream.write((const char *) &size, sizeof(size));
-    stream.write(text.data(), (std::streamsize) size);
-}
-
-static void save_checkpoint(const std::string &      path,
-                            const std::string &      identity,
-                            const moment_position &  position,
-                            const moment_collector & collector) {
-    const std::string partial = path + ".part";
-    std::ofstream     stream(partial, std::ios::binary);
-    write_string(stream, identity);
-    stream.write((const char *) &position, sizeof(position));
-    collector.save([&](const void * data, size_t size) { stream.write((const char *) data, (std::streamsize) size); });
-    stream.close();
-    std::error_code reason;
-    if (stream) {
-        std::filesystem::rename(partial, path, reason);
-    }
-    if (!stream || reason) {
-        remove(partial.c_str());
-        throw std::runtime_error("the checkpoint " + path + " cannot be written");
-    }
-}
-
-// Opens a checkpoint and reads where the run stood; the sums come after. Throws std::runtime_error.
-static moment_position open_checkpoint(std::ifstream & stream, const std::string & path, const std::string & identity) {
-    uint64_t        size = 0;
-    moment_position position;
-    std::string     found(identity.size(), '\0');
-    stream.open(path, std::ios::binary);
-    stream.read((char *) &size, sizeof(size));
-    if (size == identity.size()) {
-        stream.read(&found[0], (std::streamsize) size);
-    }
-    if (size != identity.size() || found != identity) {
-        throw std::runtime_error("the checkpoint " + path +
-                                 " is of another model, text or options; leave --resume out to start anew");
-    }
-    stream.read((char *) &position, sizeof(position));
-    return position;
-}
-
 // The last inputs of each pass: as many as fit into the memory, one at least.
 static std::vector<size_t> split_into_passes(const std::vector<moment_input> & inputs, int64_t memory) {
     std::vector<size_t> ends;
@@ -281,104 +140,82 @@ static uint64_t hash_of(const std::vector<token_sequence> & sequences) {
     return hash;
 }
 
-static void run(const moment_options & options, common_params & params) {
-    const auto init  = common_init_from_params(params);
-    auto *     model = init->model();
-    auto *     ctx   = init->context();
-    if (model == nullptr || ctx == nullptr) {
-        throw std::runtime_error("llama.cpp cannot load it: " +
-                                 (first_error.empty() ? "--log shows why" : first_error));
-    }
-    moment_collector & collector = *(moment_collector *) params.cb_eval_user_data;
-    const int64_t      length    = params.n_ctx / params.n_parallel;
-    const auto         sequences = token_sequences(model, params, options.texts, options.tokens, length);
-    moment_runner      runner(ctx, params.n_batch, length);
-
-    // the first batch shows what there is to measure
-    runner.run(sequences, 0, collector);
-    const double perplexity = runner.perplexity();
-    const auto & inputs     = collector.inputs();
-    if (inputs.empty()) {
-        throw std::runtime_error("the model has no matrices that can be measured");
-    }
-    moment_head head = { options.fingerprint, 0, "" };
-    for (const token_sequence & sequence : sequences) {
-        head.tokens += sequence.size();
-    }
+// One line on what was run.
+static std::string describe(const moment_options &              options,
+                            const common_params &               params,
+                            const std::vector<token_sequence> & sequences,
+                            int64_t                             length,
+                            double                              perplexity) {
+    std::string said;
     for (const moment_text & text : options.texts) {
-        head.description += head.description.empty() ? "" : " + ";
-        head.description += text.path.empty() ? "self" : std::filesystem::path(text.path).filename().string();
+        said += said.empty() ? "" : " + ";
+        said += text.path.empty() ? "self" : std::filesystem::path(text.path).filename().string();
         if (text.weight != 1) {
             char weight[32];
             snprintf(weight, sizeof(weight), ":%g", text.weight);
-            head.description += weight;
+            said += weight;
         }
     }
-    head.description += ", " + std::to_string(sequences.size()) + " sequences of " + std::to_string(length) + " tokens";
+    said += ", " + std::to_string(sequences.size()) + " sequences of " + std::to_string(length) + " tokens";
     if (perplexity > 0) {
         char text[64];
         snprintf(text, sizeof(text), ", perplexity %.2f on the first", perplexity);
-        head.description += text;
+        said += text;
     }
-
     for (const llama_model_kv_override & override : params.kv_overrides) {
         if (override.key[0] != '\0') {
-            head.description += std::string(", other ") + override.key;
+            said += std::string(", other ") + override.key;
         }
     }
+    return said;
+}
 
-    const std::vector<size_t> passes     = split_into_passes(inputs, options.memory_mb * 1000000);
-    const std::string         checkpoint = params.out_file + ".checkpoint";
-    std::string identity = head.fingerprint + " " + head.description + " " + std::to_string(hash_of(sequences)) + " " +
-                           std::to_string(runner.sequences_per_batch());
+static double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Runs all sequences once for each pass, and writes what each has measured.
+static void measure(const moment_options &              options,
+                    const std::vector<token_sequence> & sequences,
+                    const std::vector<size_t> &         passes,
+                    const moment_head &                 head,
+                    moment_runner &                     runner,
+                    moment_collector &                  collector,
+                    const std::string &                 output) {
+    const auto & inputs   = collector.inputs();
+    std::string  identity = head.fingerprint + " " + head.description + " " + std::to_string(hash_of(sequences)) + " " +
+                            std::to_string(runner.sequences_per_batch());
     for (const size_t end : passes) {
         identity += " " + inputs[end - 1].key;
     }
-    std::ifstream   interrupted;
-    moment_position position;
-    if (options.resume && std::filesystem::exists(checkpoint)) {
-        position = open_checkpoint(interrupted, checkpoint, identity);
+    moment_checkpoint checkpoint(output, identity);
+    moment_position   position;
+    if (options.resume) {
+        position = checkpoint.open();
     } else {
-        remove(checkpoint.c_str());
+        checkpoint.remove();
     }
-    moment_file file(params.out_file, head, inputs, position.written);
+    moment_file file(output, head, inputs, position.written);
 
-    using clock        = std::chrono::steady_clock;
-    const auto seconds = [](clock::time_point from) {
-        return std::chrono::duration<double>(clock::now() - from).count();
-    };
-    const auto started  = clock::now();
-    auto       saved    = clock::now();
-    size_t     done     = position.pass * sequences.size() + position.sequence;
-    const auto skipped  = done;
-    const auto in_total = passes.size() * sequences.size();
+    const auto   started = std::chrono::steady_clock::now();
+    auto         saved   = started;
+    const size_t total   = passes.size() * sequences.size(),
+                 before  = position.pass * sequences.size() + position.sequence;
     for (size_t p = position.pass; p < passes.size(); p++) {
         const size_t first = p > 0 ? passes[p - 1] : 0;
         collector.measure(first, passes[p]);
-        size_t s = 0;
-        if (interrupted.is_open()) {
-            collector.load([&](void * data, size_t size) {
-                if (!interrupted.read((char *) data, (std::streamsize) size)) {
-                    throw std::runtime_error("the checkpoint " + checkpoint +
-                                             " is damaged; leave --resume out to start anew");
-                }
-            });
-            interrupted.close();
-            s = position.sequence;
-        }
+        size_t s = checkpoint.load(collector) ? position.sequence : 0;
         while (s < sequences.size()) {
-            const size_t end = runner.run(sequences, s, collector);
-            done += end - s;
-            s                 = end;
-            const double each = seconds(started) / (double) (done - skipped);
-            printf("sequence %zu/%zu, %.2f s each, %.0f s left\n", done, in_total, each,
-                   each * (double) (in_total - done));
+            s                 = runner.run(sequences, s, collector);
+            const size_t done = p * sequences.size() + s;
+            const double each = seconds_since(started) / (double) (done - before);
+            printf("sequence %zu/%zu, %.2f s each, %.0f s left\n", done, total, each, each * (double) (total - done));
             fflush(stdout);
-            if (seconds(saved) >= (double) options.save_every) {
+            if (seconds_since(saved) >= (double) options.save_every) {
                 file.flush();
-                save_checkpoint(checkpoint, identity, { p, s, file.written() }, collector);
+                checkpoint.save({ p, s, file.written() }, collector);
                 file.keep();
-                saved = clock::now();
+                saved = std::chrono::steady_clock::now();
             }
         }
         for (size_t i = first; i < passes[p]; i++) {
@@ -386,8 +223,32 @@ static void run(const moment_options & options, common_params & params) {
         }
     }
     file.commit();
-    remove(checkpoint.c_str());
-    printf("%s: %zu inputs; %s\n", params.out_file.c_str(), inputs.size(), head.description.c_str());
+    checkpoint.remove();
+}
+
+static void run(const moment_options & options, common_params & params, moment_collector & collector) {
+    const auto    init  = common_init_from_params(params);
+    llama_model * model = init->model();
+    if (model == nullptr || init->context() == nullptr) {
+        throw std::runtime_error("llama.cpp cannot load it: " +
+                                 (first_error.empty() ? "--log shows why" : first_error));
+    }
+    const int64_t length    = params.n_ctx / params.n_parallel;
+    const auto    sequences = token_sequences(model, params, options.texts, options.tokens, length);
+    moment_runner runner(init->context(), params.n_batch, length);
+
+    // the first batch shows what there is to measure
+    runner.run(sequences, 0, collector);
+    if (collector.inputs().empty()) {
+        throw std::runtime_error("the model has no matrices that can be measured");
+    }
+    moment_head head = { options.fingerprint, 0, describe(options, params, sequences, length, runner.perplexity()) };
+    for (const token_sequence & sequence : sequences) {
+        head.tokens += sequence.size();
+    }
+    const auto passes = split_into_passes(collector.inputs(), options.memory_mb * 1000000);
+    measure(options, sequences, passes, head, runner, collector, params.out_file);
+    printf("%s: %zu inputs; %s\n", params.out_file.c_str(), collector.inputs().size(), head.description.c_str());
 }
 
 int main(int argc, char ** argv) {
@@ -429,7 +290,7 @@ int main(int argc, char ** argv) {
         moment_collector collector(threads, params.process_output, true);
         params.cb_eval           = moment_collector::callback;
         params.cb_eval_user_data = &collector;
-        run(options, params);
+        run(options, params, collector);
         llama_backend_free();
         return 0;
     } catch (const std::exception & e) {

@@ -1,7 +1,6 @@
-#include "moment-own-text.h"
-
 #include "chat.h"
 #include "llama-cpp.h"
+#include "moment-texts.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,6 @@
 #include "moment-texts.h"
 
 #include "chat.h"
-#include "moment-own-text.h"
 
 #include <algorithm>
 #include <fstream>
