@@ -16,6 +16,7 @@ INNER = 256
 EXPERTS = 4
 EXPERT_INNER = 128
 BLOCKS = 2
+REL_BUCKETS = 32
 SSM_KERNEL, SSM_RANK, SSM_STATE = 4, 16, 16
 WITHOUT_SUFFIX = ("ssm_a", "ssm_d")
 """Tensors whose names do not end in `.weight`."""
@@ -139,7 +140,23 @@ def _jamba(block: int) -> Shapes:
     yield from _feed_forward()
 
 
+def _t5(block: int) -> Shapes:
+    """A block of the encoder and one of the decoder."""
+    for part, attentions in (("enc", ["attn"]), ("dec", ["attn", "cross_attn"])):
+        name = f"{part}.blk.{block}."
+        for attention in attentions:
+            yield f"{name}{attention}_norm", (WIDTH,)
+            for matrix in "qkvo":
+                yield f"{name}{attention}_{matrix}", (WIDTH, WIDTH)
+        if block == 0:
+            yield f"{name}attn_rel_b", (REL_BUCKETS, HEADS)
+        yield f"{name}ffn_norm", (WIDTH,)
+        for matrix, shape in _feed_forward():
+            yield name + matrix, shape
+
+
 LAYOUTS = {
+    "t5": Layout(_t5, ("enc.output_norm", "dec.output_norm", "output"), tokens_of="llama", kv_heads=HEADS),
     "llama": Layout(_llama, ("output_norm", "output", "rope_freqs"), tokens_of="llama"),
     "gpt-oss": Layout(_gpt_oss, ("output_norm", "output"), tokens_of="llama", head_length=64),
     "jamba": Layout(_jamba, ("output_norm", "output"), tokens_of="llama"),
@@ -171,6 +188,10 @@ def write_gguf_model(architecture: str, target: Path, tokens_of: Path, seed: int
         writer.add_layer_norm_eps(1e-5)
         writer.add_causal_attention(False)
         writer.add_string("modern-bert.hidden_activation", "silu")  # llama.cpp's gelu reads a table of F16 numbers
+    elif architecture == "t5":
+        writer.add_layer_norm_rms_eps(1e-6)
+        writer.add_relative_attn_buckets_count(REL_BUCKETS)
+        writer.add_decoder_start_token_id(1)
     elif architecture == "llama":
         writer.add_layer_norm_rms_eps(1e-6)
         writer.add_rope_dimension_count(layout.head_length)
@@ -207,7 +228,7 @@ def write_gguf_model(architecture: str, target: Path, tokens_of: Path, seed: int
         add(name, shapes.get(name, (WIDTH,)))
     for block in range(BLOCKS):
         for name, shape in layout.block(block):
-            add(f"blk.{block}.{name}", shape)
+            add(name if ".blk." in name else f"blk.{block}.{name}", shape)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -230,13 +230,15 @@ static void run(const moment_options & options, common_params & params, moment_c
     const auto    init  = common_init_from_params(params);
     llama_model * model = init->model();
     if (model == nullptr || init->context() == nullptr) {
-        throw std::runtime_error("llama.cpp cannot load it: " +
-                                 (first_error.empty() ? "--log shows why" : first_error));
+        throw std::runtime_error("llama.cpp cannot load it");
     }
     const int64_t length    = params.n_ctx / params.n_parallel;
     const auto    sequences = token_sequences(model, params, options.texts, options.tokens, length);
     moment_runner runner(init->context(), params.n_batch, length);
 
+    if (llama_model_has_encoder(model)) {
+        collector.compute_output();
+    }
     // the first batch shows what there is to measure
     runner.run(sequences, 0, collector);
     if (collector.inputs().empty()) {
@@ -287,14 +289,16 @@ int main(int argc, char ** argv) {
         llama_numa_init(params.numa);
         const int threads =
             params.cpuparams_batch.n_threads > 0 ? params.cpuparams_batch.n_threads : params.cpuparams.n_threads;
-        moment_collector collector(threads, params.process_output, true);
+        moment_collector collector(threads, params.process_output);
         params.cb_eval           = moment_collector::callback;
         params.cb_eval_user_data = &collector;
         run(options, params, collector);
         llama_backend_free();
         return 0;
     } catch (const std::exception & e) {
-        fprintf(stderr, "error: %s\n", e.what());
+        // what llama.cpp has said before goes with what it cannot do
+        const bool has_reason = strncmp(e.what(), "llama.cpp cannot", 16) == 0 && !first_error.empty();
+        fprintf(stderr, "error: %s%s%s\n", e.what(), has_reason ? ": " : "", has_reason ? first_error.c_str() : "");
         return 1;
     }
 }

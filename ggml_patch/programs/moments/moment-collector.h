@@ -38,9 +38,11 @@ struct moment_set {
 
 class moment_collector {
   public:
-    // process_output: measure the input of the output layer too; skip_output: without computing its product.
-    moment_collector(int n_threads, bool process_output, bool skip_output)
-        : engines(n_threads), process_output(process_output), skip_output(skip_output) {}
+    // process_output: measure the input of the output layer too, without its product unless `compute_output` is called.
+    moment_collector(int n_threads, bool process_output) : engines(n_threads), process_output(process_output) {}
+
+    // For models with two graphs, of an encoder and a decoder, whose nodes have the same names.
+    void compute_output() { skip_output = false; }
 
     // For llama_context_params::cb_eval.
     static bool callback(ggml_tensor * node, bool ask, void * collector);
@@ -75,7 +77,7 @@ class moment_collector {
     void take_experts(const ggml_tensor * node, size_t input);
 
     sum_engines                                 engines;
-    bool                                        process_output, skip_output;
+    bool                                        process_output, skip_output = true;
     std::vector<moment_input>                   found;
     std::map<std::string, size_t>               of_weight, of_producer;
     // of the graph that is looked at: what tells inputs apart

@@ -23,15 +23,15 @@ static void check(int32_t status, const moment_collector & collector) {
 size_t moment_runner::run(const std::vector<token_sequence> & sequences, size_t start, moment_collector & collector) {
     const size_t end = std::min(start + per_batch, sequences.size());
     collector.begin_batch();
+    if (llama_memory_t memory = llama_get_memory(ctx)) {
+        llama_memory_clear(memory, true);
+    }
     if (llama_model_has_encoder(model)) {
         fill(sequences, start, end, false);
         collector.begin_graph();
         check(llama_encode(ctx, batch), collector);
     }
     if (llama_model_has_decoder(model)) {
-        if (llama_memory_t memory = llama_get_memory(ctx)) {
-            llama_memory_clear(memory, true);
-        }
         fill(sequences, start, end, llama_model_has_encoder(model));
         collector.begin_graph();
         check(llama_decode(ctx, batch), collector);

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from converter import (
     convert,
 )
 from converter.errors import CalibrationError, StatisticsError
+from converter.statistics import open_statistics
 from eoq_formats.gguf_registration import register
 from tests.integration.converter.command_line import assert_refused, run_calibrated
 from tests.samples.gguf_samples import tiny_model, write_gguf
@@ -194,32 +196,57 @@ def test_options_that_exclude_each_other(source: Path, tmp_path: Path) -> None:
         assert (done.returncode == 2 and "give one" in done.stderr) or "uses no statistics" in done.stderr
 
 
-def test_an_imatrix_gives_feedback_within_blocks(
-    source: Path, text: Path, by_methods: dict[str, ConversionReport], tmp_path: Path
-) -> None:
-    """A made-up imatrix: mean squares from the statistics of the whole moments."""
-    from converter.statistics import open_statistics
-
-    statistics = open_statistics(by_methods["feedback"].target.with_name("s.stats"))
-    imatrix = tmp_path / "imatrix.gguf"
-    writer = gguf.GGUFWriter(imatrix, "imatrix")
+def write_imatrix_of(statistics: Path, target: Path, skipped: Sequence[str] = ()) -> None:
+    """A made-up imatrix: mean squares from statistics of the whole moments, but of some tensors."""
+    known = open_statistics(statistics)
+    writer = gguf.GGUFWriter(target, "imatrix")
     writer.add_type("imatrix")
     writer.add_array("imatrix.datasets", ["text.txt"])
     writer.add_uint32("imatrix.chunk_count", 16)
     writer.add_uint32("imatrix.chunk_size", 128)
-    for name in statistics.tensor_names:
-        counts = statistics.counts(name).astype(np.float32)
-        writer.add_tensor(f"{name}.in_sum2", (statistics.diagonal(name) * counts[:, None]).astype(np.float32))
+    for name in known.tensor_names:
+        if name in skipped:
+            continue
+        counts = known.counts(name).astype(np.float32)
+        writer.add_tensor(f"{name}.in_sum2", (known.diagonal(name) * counts[:, None]).astype(np.float32))
         writer.add_tensor(f"{name}.counts", counts[:, None])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def test_an_imatrix_gives_feedback_within_blocks(
+    source: Path, text: Path, by_methods: dict[str, ConversionReport], tmp_path: Path
+) -> None:
+    imatrix = tmp_path / "imatrix.gguf"
+    write_imatrix_of(by_methods["feedback"].target.with_name("s.stats"), imatrix)
     report = convert(source, tmp_path / "m.gguf", options(text, "eoq3", statistics=imatrix))
     for record in report.records:
         if record.method == "feedback":
             assert record.weighted is not None and record.weighted.final < 0.95 * record.weighted.nearest
     assert sum(record.method == "feedback" for record in report.records) >= 14
+    assert not any("no token" in note for note in report.notes)
+
+
+def test_weights_that_no_token_reached_get_five_bits(
+    source: Path, text: Path, by_methods: dict[str, ConversionReport], tmp_path: Path
+) -> None:
+    """As in blocks for multi-token prediction, which do not run; here, two tensors that an imatrix leaves out."""
+    imatrix = tmp_path / "imatrix.gguf"
+    skipped = ["blk.0.ffn_up.weight", "blk.1.attn_k.weight"]
+    write_imatrix_of(by_methods["feedback"].target.with_name("s.stats"), imatrix, skipped)
+    report = convert(source, tmp_path / "m.gguf", options(text, "eoq3", statistics=imatrix))
+    weights = 0
+    for t in gguf.GGUFReader(report.target).tensors:
+        if t.name in skipped:
+            assert t.tensor_type.name.startswith("EOQ5")
+            weights += t.n_elements
+        elif "blk." in t.name and "norm" not in t.name:
+            assert t.tensor_type.name.startswith("EOQ3"), t.name
+    (note,) = [note for note in report.notes if "no token" in note]
+    assert f"2 tensors, such as {skipped[0]} ({weights:,} weights): rounded to nearest, in no fewer than 5 bits" in note
+    assert {r.method for r in report.records if r.plan.tensor.name in skipped} == {"nearest"}
 
 
 @pytest.mark.parametrize("option", ["--stats", "--calib"])

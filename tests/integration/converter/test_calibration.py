@@ -316,6 +316,24 @@ def test_experts_that_no_token_reached_have_empty_statistics(
     assert sum("2 of 4 experts of" in warning for warning in found.warnings()) == 2 * 3
 
 
+def test_encoders_with_decoders(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
+    """Which llama-imatrix cannot run."""
+    gguf_file = write_gguf_model("t5", folder / "t5.gguf", tiny("llama")[1])
+    found = calibrated(gguf_file, folder / "s.stats", options)
+    assert set(found.tensor_names) == {t.name for t in matrices(open_gguf(gguf_file))} - {"token_embd.weight"}
+    assert all(found.counts(name).tolist() == [512] for name in found.tensor_names)
+    keys = found.input_key
+    # what the encoder has made of the text goes to all blocks of the decoder
+    crossing = {keys(f"dec.blk.{i}.cross_attn_{matrix}.weight") for i in (0, 1) for matrix in "kv"}
+    assert len(crossing) == 1 and keys("dec.blk.0.cross_attn_q.weight") not in crossing
+    assert keys("enc.blk.0.attn_q.weight") != keys("dec.blk.0.attn_q.weight")
+    # outputs of both ends are normed: by its weights the decoder's is told from the encoder's
+    norms = {t.name: np.asarray(t.data) for t in gguf.GGUFReader(gguf_file).tensors if "output_norm" in t.name}
+    for name, end in (("output.weight", "dec"), ("dec.blk.0.cross_attn_k.weight", "enc")):
+        unweighted = found.diagonal(name)[0] / norms[f"{end}.output_norm.weight"] ** 2
+        assert abs(unweighted.mean() - 1) < 0.01, name
+
+
 @pytest.mark.download
 def test_bert_like_encoders(folder: Path, llama_source: Path, options: CalibrationOptions) -> None:
     model, gguf_file = models.minilm(), folder / "minilm.gguf"
