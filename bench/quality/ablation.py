@@ -16,9 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.quality.ablation_tables import Result, Results, against_peers, all_files, by_method, order
+from bench.quality.ablation_tables import (
+    AIMED_AT,
+    Result,
+    Results,
+    against_peers,
+    all_files,
+    by_kind,
+    by_method,
+    order,
+    ratios_by_kind,
+)
 from bench.quality.ablation_variants import METHODS, VARIANTS, Variant, Workshop
-from bench.quality.texts import TEXTS, Examiner
+from bench.quality.texts import ALL_KINDS, DEFAULT_TEXTS, TEXTS, Examiner, chosen_texts
 from converter.options import RoundingOptions
 from llama_programs.build import built_programs
 from llama_programs.fetch import cache_folder, sha256_of
@@ -101,8 +111,15 @@ def tables(results: Results, texts: list[str], method: str) -> str:
     if any(variant.method for variant in results):
         for text in texts:
             parts += [f"## Methods: KL divergence on {text}", by_method(results, text)]
-    if (beside := against_peers(results, texts, method)) is not None:
+    kinds = len(texts) > 2
+    # one aim after the other is not to be read for many texts, most of which have none
+    aimed_at = [text for text in texts if text in AIMED_AT] if kinds else texts
+    if aimed_at and (beside := against_peers(results, aimed_at, method)) is not None:
         parts += [f"## Beside llama.cpp's types (EOQ by `{method}`)", beside]
+    if kinds:
+        parts += ["## By kind of text: KL divergence", by_kind(results, texts)]
+        if (ratios := ratios_by_kind(results, texts, method)) is not None:
+            parts += [f"## By kind of text: KL divergence over the peer's (EOQ by `{method}`)", ratios]
     if len(texts) > 1:
         parts.append(order(results, texts))
     return "\n\n".join(parts)
@@ -122,7 +139,13 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--model", choices=YARDSTICKS, default="1.5b", help="yardstick (default: 1.5b)")
     add("--only", type=pattern, default=pattern(""), metavar="REGEX", help="variants by name: EOQ4-both, IQ4_XS, …")
-    add("--texts", nargs="+", choices=TEXTS, default=list(TEXTS), help="texts to measure on (default: both)")
+    add(
+        "--texts",
+        nargs="+",
+        choices=(*TEXTS, ALL_KINDS),
+        default=list(DEFAULT_TEXTS),
+        help=f"texts to measure on (default: {' '.join(DEFAULT_TEXTS)}; {ALL_KINDS}: one of every kind, without code)",
+    )
     add("--chunks", type=int, default=16, help="windows of 512 tokens of each text (default: 16; 0: the whole text)")
     add("--method", choices=METHODS, default="both", help="the method to compare with llama.cpp's (default: both)")
     add("--calib", type=Path, metavar="FILE", help="calibration text (default: news, prose, code, …)")
@@ -153,7 +176,7 @@ def run(options: argparse.Namespace) -> None:
         threads=options.threads,
         shrinkage=options.shrinkage,
     )
-    texts = {name: TEXTS[name]() for name in options.texts}
+    texts = {name: path_of() for name, path_of in chosen_texts(options.texts).items()}
     ablation = Ablation(workshop, texts, options.chunks or None, options.keep_models)
     chosen = [variant for variant in VARIANTS if options.only.search(variant.name)]
     records = {variant: ablation.measure(variant) for variant in chosen}

@@ -1,8 +1,9 @@
 """The results of the ablation as Markdown: all files, methods side by side, and EOQ against llama.cpp's types."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import fmean, geometric_mean
 from typing import Any
 
 from bench.quality.ablation_variants import BITS, METHODS, PEERS, TRELLIS_BITS, Variant
@@ -18,6 +19,8 @@ AIMS = {
 }
 """For a type of llama.cpp: the EOQ types that should beat it at no larger size, and for a text the KL divergence that
 they may have at most, as a multiple of that type's."""
+AIMED_AT = frozenset(text for types in AIMS.values() for aims in types.values() for text in aims)
+"""Texts that have aims."""
 
 
 @dataclass(frozen=True)
@@ -97,29 +100,66 @@ def against_peers(results: Results, texts: Sequence[str], method: str) -> str | 
         f"aim, {' / '.join(texts)}",
     ]
     rows = []
-    for peer in PEERS:
-        theirs = results.get(Variant(peer))
-        if not theirs:
-            continue
-        named = AIMS.get(peer, {})
-        largest = _largest_within(results, _any(theirs).bytes, method)
-        for eoq in dict.fromkeys((*named, largest)):
-            ours = results.get(Variant(eoq, method)) if eoq else None
-            if not ours:
-                continue
-            ratios = [
-                f"{ours[text].kld / theirs[text].kld:.3f}" if text in ours and text in theirs else "" for text in texts
-            ]
-            sizes = [f"{_any(side).bytes / 1e6:.1f}" for side in (theirs, ours)]
-            aims = named.get(str(eoq), {})
-            wanted = [f"{aims[text]:.2f}" if text in aims else "-" for text in texts]
-            rows.append((peer, sizes[0], str(eoq), sizes[1], *ratios, " / ".join(wanted) if aims else ""))
+    for peer, eoq, theirs, ours in _pairs(results, method):
+        ratios = [
+            f"{ours[text].kld / theirs[text].kld:.3f}" if text in ours and text in theirs else "" for text in texts
+        ]
+        sizes = [f"{_any(side).bytes / 1e6:.1f}" for side in (theirs, ours)]
+        aims = AIMS.get(peer, {}).get(eoq, {})
+        wanted = [f"{aims[text]:.2f}" if text in aims else "-" for text in texts]
+        rows.append((peer, sizes[0], eoq, sizes[1], *ratios, " / ".join(wanted) if aims else ""))
     return markdown_table(head, rows) if rows else None
+
+
+def _pairs(results: Results, method: str) -> Iterator[tuple[str, str, Mapping[str, Result], Mapping[str, Result]]]:
+    """Peer and EOQ type, and the results of both: the types of AIMS, and the largest no larger than the peer."""
+    for peer in PEERS:
+        if theirs := results.get(Variant(peer)):
+            largest = _largest_within(results, _any(theirs).bytes, method)
+            for eoq in dict.fromkeys((*AIMS.get(peer, {}), largest)):
+                if eoq and (ours := results.get(Variant(eoq, method))):
+                    yield peer, eoq, theirs, ours
 
 
 def _largest_within(results: Results, limit: int, method: str) -> str | None:
     sizes = {v.type: _any(r).bytes for v, r in results.items() if v.method == method and _any(r).bytes <= limit}
     return max(sizes, key=lambda name: sizes[name], default=None)
+
+
+def by_kind(results: Results, texts: Sequence[str]) -> str:
+    """KL divergence: a row a file, by size, a column a text; then the mean over the texts and the worst of them."""
+    rows = []
+    for variant, by_text in sorted(results.items(), key=lambda item: (_any(item[1]).bytes, item[0].name)):
+        divergences = {text: by_text[text].kld for text in texts if text in by_text}
+        row = [variant.name, f"{_any(by_text).bytes / 1e6:.1f}", *_cells(divergences, texts, 4)]
+        rows.append([*row, f"{fmean(divergences.values()):.4f}" if len(divergences) == len(texts) else ""])
+        rows[-1].append(_worst(divergences, 4) if len(divergences) == len(texts) else "")
+    return markdown_table(("file", "MB", *texts, "mean", "worst"), rows)
+
+
+def ratios_by_kind(results: Results, texts: Sequence[str], method: str) -> str | None:
+    """KL divergence of EOQ over that of the peer, in the pairs of `against_peers`: a column a text, mean and worst.
+
+    The mean is the geometric one. None if there is no such pair.
+    """
+    rows = []
+    for peer, eoq, theirs, ours in _pairs(results, method):
+        ratios = {text: ours[text].kld / theirs[text].kld for text in texts if text in ours and text in theirs}
+        size = f"{_any(ours).bytes / _any(theirs).bytes:.3f}"
+        row = [peer, eoq, size, *_cells(ratios, texts, 3)]
+        rows.append([*row, f"{geometric_mean(ratios.values()):.3f}" if len(ratios) == len(texts) else ""])
+        rows[-1].append(_worst(ratios, 3) if len(ratios) == len(texts) else "")
+    head = ("peer", "EOQ type", "size over the peer's", *texts, "geometric mean", "worst")
+    return markdown_table(head, rows) if rows else None
+
+
+def _cells(values: Mapping[str, float], texts: Sequence[str], digits: int) -> list[str]:
+    return [f"{values[text]:.{digits}f}" if text in values else "" for text in texts]
+
+
+def _worst(values: Mapping[str, float], digits: int) -> str:
+    text = max(values, key=lambda name: values[name])
+    return f"{values[text]:.{digits}f} ({text})"
 
 
 def order(results: Results, texts: Sequence[str]) -> str:
@@ -139,4 +179,4 @@ def order(results: Results, texts: Sequence[str]) -> str:
                 swapped.append(f"{a.name} and {b.name} ({first}, {text})")
     if swapped:
         return "Not in the same order: " + "; ".join(swapped) + "."
-    return f"No two files that differ clearly come in another order on {' than on '.join(reversed(texts))}."
+    return f"No two files that differ clearly come in another order on {' or '.join(others)} than on {first}."

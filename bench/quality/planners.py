@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.quality.ablation_tables import Result
-from bench.quality.texts import TEXTS, Examiner
+from bench.quality.texts import DEFAULT_TEXTS, Examiner
 from bench.tool_command import tool_command
 from converter.ingest.open_model import open_model
 from converter.options import SourceAccess, TypeOptions
@@ -129,7 +129,7 @@ class Bench:
             kept = [word for one in KEPT for word in ("--tensor-type", one)]
             timed_run([*command, *kept, "--threads", str(self.threads)])
         examiner = Examiner(self.source, self.folder, self.programs, self.chunks, self.threads)
-        results = {text: examiner.measure(model, text, path_of()) for text, path_of in TEXTS.items()}
+        results = {text: examiner.measure(model, text, path_of()) for text, path_of in DEFAULT_TEXTS.items()}
         model.unlink()
         return results
 
@@ -137,7 +137,7 @@ class Bench:
 def table(results: Mapping[str, Mapping[str, Result]]) -> str:
     """Every plan beside the budget planner's of the same size, by size."""
     head = ["plan", "MB", "bpw of blocks"]
-    for text in TEXTS:
+    for text in DEFAULT_TEXTS:
         head += [f"{text}: KLD", "perplexity over F16", "over the other plan of this size"]
     rows = []
     names = sorted((name for name in PLANS if name in results), key=lambda name: results[name]["news"].bytes)
@@ -146,7 +146,7 @@ def table(results: Mapping[str, Mapping[str, Result]]) -> str:
             measured = results[one]
             any_text = next(iter(measured.values()))
             row = [one, f"{any_text.bytes / 1e6:.1f}", f"{any_text.block_bits_per_weight:.3f}"]
-            for text in TEXTS:
+            for text in DEFAULT_TEXTS:
                 r = measured[text]
                 ratio = f"{r.kld / results[other][text].kld:.3f}"
                 row += [f"{r.kld:.5f} ± {r.kld_error:.5f}", f"{r.perplexity_ratio:.4f}", ratio]

@@ -1,6 +1,6 @@
 """The texts that benchmarks measure divergence on, and how."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,20 @@ from typing import Any
 from evaluation import EvaluationOptions, evaluate
 from evaluation.display import EvaluationDisplay
 from evaluation.report import as_json
-from material.texts import code_text, evaluation_text
+from material.kinds import KINDS
+from material.texts import code_text
 
-TEXTS: dict[str, Callable[[], Path]] = {"news": evaluation_text, "code": code_text}
+TEXTS: dict[str, Callable[[], Path]] = {**KINDS, "code": code_text}
+DEFAULT_TEXTS = {name: TEXTS[name] for name in ("news", "code")}
+"""What benchmarks measure on unless told otherwise."""
+ALL_KINDS = "all"
+"""Names all of KINDS at once; not `code`, which mixes languages that have kinds of their own."""
+
+
+def chosen_texts(names: Sequence[str]) -> dict[str, Callable[[], Path]]:
+    """The texts that are named, each once, with ALL_KINDS for all kinds."""
+    wanted = [text for name in names for text in (KINDS if name == ALL_KINDS else (name,))]
+    return {name: TEXTS[name] for name in dict.fromkeys(wanted)}
 
 
 @dataclass(frozen=True)

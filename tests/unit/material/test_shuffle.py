@@ -49,6 +49,13 @@ def test_every_weight_moves_and_none_is_lost() -> None:
     assert not np.array_equal(new, w) and np.array_equal(np.sort(new, axis=None), w.ravel())
 
 
+def test_tied_embeddings() -> None:
+    """The embeddings that a model ends with, too: the same logits from the shuffled residual stream."""
+    embeddings, x = matrix(30, 12, 8), matrix(12, 1, 9)[:, 0]
+    new = shuffled("token_embd.weight", embeddings, SHAPE)
+    assert np.array_equal(new @ shuffled("output_norm.weight", x, SHAPE), embeddings @ x)
+
+
 @pytest.mark.parametrize("name", ["blk.0.ffn_gate_exps.weight", "cls.weight"])
 def test_unknown_tensor_is_named(name: str) -> None:
     with pytest.raises(ValueError, match=name):

@@ -11,7 +11,15 @@ import pytest
 from bench.errors import BenchError
 from bench.quality import ablation_variants, texts
 from bench.quality.ablation import Ablation, tables
-from bench.quality.ablation_tables import Result, against_peers, all_files, by_method, order
+from bench.quality.ablation_tables import (
+    Result,
+    against_peers,
+    all_files,
+    by_kind,
+    by_method,
+    order,
+    ratios_by_kind,
+)
 from bench.quality.ablation_variants import METHODS, PEERS, VARIANTS, Variant, Workshop
 
 EOQ4, EOQ3, IQ4, IQ3 = Variant("EOQ4", "both"), Variant("EOQ3", "both"), Variant("IQ4_XS"), Variant("IQ3_S")
@@ -77,8 +85,66 @@ def test_no_pairs_no_table() -> None:
     assert "Beside" not in tables(RESULTS, ["news", "code"], "plain")
 
 
+KINDS = ["news", "chat", "german"]
+BY_KIND = {
+    EOQ4: {"news": result(820, 0.02), "chat": result(820, 0.04), "german": result(820, 0.03)},
+    IQ4: {"news": result(850, 0.04), "chat": result(850, 0.04), "german": result(850, 0.06)},
+}
+
+
+def test_by_kind() -> None:
+    assert cells(by_kind(BY_KIND, KINDS))[0] == ["file", "MB", *KINDS, "mean", "worst"]
+    assert cells(by_kind(BY_KIND, KINDS))[2:] == [
+        ["EOQ4-both", "820.0", "0.0200", "0.0400", "0.0300", "0.0300", "0.0400 (chat)"],
+        ["IQ4_XS", "850.0", "0.0400", "0.0400", "0.0600", "0.0467", "0.0600 (german)"],
+    ]
+    # a mean over other texts than those of the other files is none
+    assert cells(by_kind({EOQ4: {"news": result(820, 0.02)}}, KINDS))[2][2:] == ["0.0200", "", "", "", ""]
+
+
+def test_ratios_by_kind() -> None:
+    table = ratios_by_kind(BY_KIND, KINDS, "both")
+    assert table is not None
+    head, _, row = cells(table)
+    assert head == ["peer", "EOQ type", "size over the peer's", *KINDS, "geometric mean", "worst"]
+    # (0.5 * 1 * 0.5) ** (1 / 3)
+    assert row == ["IQ4_XS", "EOQ4", "0.965", "0.500", "1.000", "0.500", "0.630", "1.000 (chat)"]
+    assert ratios_by_kind(BY_KIND, KINDS, "plain") is None
+
+
+@pytest.mark.parametrize(
+    ("peer", "eoq"),
+    [
+        ("IQ2_XXS", "EOQ2T"),
+        ("IQ2_S", "EOQ2T"),
+        ("IQ3_XXS", "EOQ3T"),
+        ("IQ3_S", "EOQ3T"),
+        ("IQ4_XS", "EOQ4T"),
+        ("Q5_K_S", "EOQ5T"),
+    ],
+)
+def test_trellis_types_have_peers(peer: str, eoq: str) -> None:
+    # larger than the peer, so that it is there by name
+    results = {Variant(eoq, "both"): {"news": result(900, 0.1)}, Variant(peer): {"news": result(800, 0.2)}}
+    table = ratios_by_kind(results, ["news"], "both")
+    assert table is not None
+    assert [row[:2] for row in cells(table)[2:]] == [[peer, eoq]]
+
+
+def test_tables_by_kind_for_more_than_two_texts() -> None:
+    printed = tables(BY_KIND, KINDS, "both")
+    assert "## By kind of text: KL divergence\n" in printed and "over the peer's (EOQ by `both`)" in printed
+    # of these texts, news alone has an aim
+    assert "| aim, news |" in printed
+    assert "on chat or german than on news." in printed
+    assert "By kind" not in tables(RESULTS, ["news", "code"], "both")
+    assert "## Beside" not in tables(BY_KIND, ["chat", "german", "python"], "both")
+
+
 def test_order() -> None:
-    assert order(RESULTS, ["news", "code"]).startswith("No two files")
+    assert order(RESULTS, ["news", "code"]) == (
+        "No two files that differ clearly come in another order on code than on news."
+    )
     swapped = RESULTS | {IQ4: {"news": result(850, 0.05), "code": result(850, 0.2)}}
     assert order(swapped, ["news", "code"]) == (
         "Not in the same order: EOQ3-both and IQ4_XS (news, code); IQ4_XS and IQ3_S (news, code)."

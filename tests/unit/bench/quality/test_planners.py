@@ -112,7 +112,7 @@ def test_results_are_kept_by_plan(
     monkeypatch.setattr(texts, "evaluate", lambda *arguments: None)
     monkeypatch.setattr(texts, "as_json", lambda evaluation: {"models": [one]})
     monkeypatch.setattr(planners, "built_programs", lambda cache: tmp_path)
-    monkeypatch.setattr(planners, "TEXTS", {"news": lambda: tmp_path / "news.txt"})
+    monkeypatch.setattr(planners, "DEFAULT_TEXTS", {"news": lambda: tmp_path / "news.txt"})
     (tmp_path / "model.stats").write_bytes(b"statistics")
     bench = Bench(model, tmp_path / "model.stats", tmp_path / "work", 8, threads=1)
     found = bench.measure(pairs[0].plan)
