@@ -1,5 +1,6 @@
 """Calibration texts as files for llama-moments."""
 
+import lzma
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,12 +39,10 @@ def text_files(options: CalibrationOptions) -> Iterator[Sequence[CalibrationText
 
 
 def bundled_texts() -> dict[str, str]:
-    """The texts that come with the converter by kind: chat, code, languages, maths, prose."""
-    by_kind: dict[str, list[str]] = {}
-    for file in sorted(_BUNDLED.glob("*.txt")):
-        by_kind.setdefault(file.name.partition("-")[0], []).append(file.read_text(encoding="utf-8").strip())
-    assert by_kind, "the package lacks its calibration text"
-    return {kind: "\n\n".join(parts) + "\n" for kind, parts in by_kind.items()}
+    """The texts that come with the converter by kind, from chat to prose."""
+    files = sorted(_BUNDLED.glob("*.txt.xz"))
+    assert files, "the package lacks its calibration text"
+    return {file.name.removesuffix(".txt.xz"): lzma.decompress(file.read_bytes()).decode("utf-8") for file in files}
 
 
 def _of_use(path: Path, letters: int, scratch: Path) -> Path:

@@ -1,6 +1,7 @@
 """Calibration texts as files."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,25 @@ def test_bundled_texts_come_by_kind() -> None:
         assert [path.name for path in paths] == [f"bundled-{kind}.txt" for kind in bundled_texts()]
         texts = {path.stem.removeprefix("bundled-"): path.read_text(encoding="utf-8") for path in paths}
     assert texts == bundled_texts()
-    for kind, sample in (("code", "def "), ("maths", "Theorem"), ("chat", "Assistant:"), ("languages", "人人")):
-        assert sample in texts[kind]
+    samples = {
+        "chat": "Assistant:",
+        "code": "def ",
+        "data": "<table",
+        "encyclopaedia": "Atomic number",
+        "languages": "人人",
+        "maths": "Theorem",
+        "news": "Thursday",
+        "prose": "Alice",
+    }
+    assert list(texts) == list(samples)
+    for kind, sample in samples.items():
+        assert sample in texts[kind] and len(texts[kind]) > 250_000
+
+
+def test_bundled_texts_are_clean() -> None:
+    for text in bundled_texts().values():
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]|[ \t]\n", text)
+        assert text.endswith("\n") and text == text.strip("\n") + "\n"
 
 
 def test_texts_that_are_of_no_use_are_refused(tmp_path: Path) -> None:
