@@ -110,11 +110,14 @@ def test_a_damaged_head_is_refused(old: bytes, new: bytes, message: str, folder:
         open_statistics(path)
 
 
-def test_a_later_version_is_refused(folder: Path) -> None:
+@pytest.mark.parametrize("version", [1, 9])
+def test_another_version_is_refused_with_what_makes_a_new_file(version: int, folder: Path) -> None:
     path = write_statistics(folder / "s.stats", model(folder), seed=5).path
     data = bytearray(path.read_bytes())
     key = b"eoq.statistics.version"
-    data[data.index(key) + len(key) + 4] = 9
+    data[data.index(key) + len(key) + 4] = version
     path.write_bytes(data)
-    with pytest.raises(StatisticsError, match="version 9"):
+    with pytest.raises(
+        StatisticsError, match=rf"of version {version}, .*; make a new one with stats_eoq.py collect MODEL"
+    ):
         open_statistics(path)
