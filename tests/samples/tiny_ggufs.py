@@ -37,6 +37,8 @@ class Layout:
     """The tiny model whose tokens are used."""
     head_length: int = WIDTH // HEADS
     kv_heads: int = 2
+    architecture: str | None = None
+    """llama.cpp's name, where the layout has another."""
 
 
 def _attention(layout: Layout) -> Shapes:
@@ -86,7 +88,7 @@ def _modern_bert(block: int) -> Shapes:
 
 
 def _llama(_: int) -> Shapes:
-    yield from _attention(LAYOUTS["llama"])
+    yield from _attention(LAYOUTS["llama3.1"])
     yield from _feed_forward()
 
 
@@ -157,21 +159,21 @@ def _t5(block: int) -> Shapes:
 
 LAYOUTS = {
     "t5": Layout(_t5, ("enc.output_norm", "dec.output_norm", "output"), tokens_of="llama", kv_heads=HEADS),
-    "llama": Layout(_llama, ("output_norm", "output", "rope_freqs"), tokens_of="llama"),
+    "llama3.1": Layout(_llama, ("output_norm", "output", "rope_freqs"), tokens_of="llama", architecture="llama"),
     "gpt-oss": Layout(_gpt_oss, ("output_norm", "output"), tokens_of="llama", head_length=64),
     "jamba": Layout(_jamba, ("output_norm", "output"), tokens_of="llama"),
     "qwen2moe": Layout(_qwen2moe, ("output_norm", "output"), tokens_of="llama"),
     "qwen3moe": Layout(_qwen3moe, ("output_norm", "output"), tokens_of="llama", head_length=64),
     "modern-bert": Layout(_modern_bert, ("token_embd_norm", "output_norm"), tokens_of="bert", kv_heads=HEADS),
 }
-"""Layouts by architecture."""
+"""Layouts by name, which is the architecture's unless they say otherwise."""
 
 
 def write_gguf_model(architecture: str, target: Path, tokens_of: Path, seed: int = 0) -> Path:
     """Write a random float32 model with the tokens of another GGUF. Returns its path."""
     layout, reader = LAYOUTS[architecture], GGUFReader(tokens_of)
     random = np.random.default_rng(seed)
-    writer = GGUFWriter(target, architecture)
+    writer = GGUFWriter(target, layout.architecture or architecture)
     for key, entry in reader.fields.items():
         if key.startswith("tokenizer."):
             writer.add_key_value(key, entry.contents(), entry.types[0], *entry.types[1:2])
@@ -192,7 +194,7 @@ def write_gguf_model(architecture: str, target: Path, tokens_of: Path, seed: int
         writer.add_layer_norm_rms_eps(1e-6)
         writer.add_relative_attn_buckets_count(REL_BUCKETS)
         writer.add_decoder_start_token_id(1)
-    elif architecture == "llama":
+    elif architecture == "llama3.1":
         writer.add_layer_norm_rms_eps(1e-6)
         writer.add_rope_dimension_count(layout.head_length)
     else:

@@ -145,7 +145,7 @@ def test_moments_are_those_of_plain_hooks(
 def test_moments_of_a_llama_are_those_of_numpy(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
     """With frequencies scaled as in Llama 3.1."""
     model, tokens_of = tiny("llama")
-    gguf_file = write_gguf_model("llama", folder / "m.gguf", tokens_of)
+    gguf_file = write_gguf_model("llama3.1", folder / "m.gguf", tokens_of)
     text = write_text(folder, 25)
     found = calibrated(
         gguf_file, folder / "s.stats", replace(options, texts=(CalibrationText(text),), sequence_length=256)
@@ -154,14 +154,14 @@ def test_moments_of_a_llama_are_those_of_numpy(tiny: Folders, folder: Path, opti
     reader = gguf.GGUFReader(gguf_file)
     weights = {t.name: np.asarray(t.data, dtype=np.float64) for t in reader.tensors}
     assert {"rope_freqs.weight", "output.weight"} <= set(weights)
-    given = llama_inputs(weights, tokens[:256], HEADS, LAYOUTS["llama"].kv_heads)
+    given = llama_inputs(weights, tokens[:256], HEADS, LAYOUTS["llama3.1"].kv_heads)
     assert set(found.tensor_names) == set(given)
     for name, inputs in given.items():
         assert found.counts(name).tolist() == [256]
         assert worst(known(found, name), inputs.T @ inputs / 256) < BFLOAT16 + FORWARD, name
     # the tolerance tells one model from another
     del weights["rope_freqs.weight"]
-    other = llama_inputs(weights, tokens[:256], HEADS, LAYOUTS["llama"].kv_heads)["blk.0.attn_output.weight"]
+    other = llama_inputs(weights, tokens[:256], HEADS, LAYOUTS["llama3.1"].kv_heads)["blk.0.attn_output.weight"]
     assert worst(known(found, "blk.0.attn_output.weight"), other.T @ other / 256) > 2 * (BFLOAT16 + FORWARD)
 
 
