@@ -48,6 +48,7 @@ def convert(
         clock.add("reading the model", clock.total)
         with rounding_method(source, target, plan, options, workers, progress, clock) as method:
             plan = method.plan
+            check_space(target.parent, plan.nbytes, f"the output {target.name}")  # it may have grown
             metadata = target_metadata(source.metadata, plan, recorded, method.name, method.statistics)
             output = GgufOutput(target, metadata, plan.outputs, source.alignment)
             progress.stage("quantising", plan.weights)

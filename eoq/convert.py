@@ -74,6 +74,8 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     arguments = parser.parse_args(words)
     if arguments.stats and arguments.imatrix:
         parser.error("--stats and --imatrix are two sources of the same statistics; give one")
+    if arguments.resume and not arguments.stats:
+        parser.error("--resume goes on with a calibration that --stats keeps; name its file with --stats")
     if arguments.rtn and (arguments.stats or arguments.imatrix or arguments.calib):
         parser.error("--rtn uses no statistics; leave --stats, --imatrix and --calib out")
     return arguments

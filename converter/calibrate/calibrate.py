@@ -18,6 +18,8 @@ from terminal.progress import Progress
 PROGRAM = "llama-moments"
 WAYS_OUT = "pass --imatrix FILE made by llama-imatrix, or --rtn to do without calibration"
 _STEP = re.compile(r"^sequence (\d+)/(\d+),", re.MULTILINE)
+_LAST = 4096
+"""Characters of the output in which the last step stands: hours of it are not searched at each line."""
 _ERROR = re.compile(r"^error: (.+)$", re.MULTILINE)
 
 
@@ -86,7 +88,7 @@ class _Listener:
         self._done = 0
 
     def heard(self, said: str) -> None:
-        steps = _STEP.findall(said)
+        steps = _STEP.findall(said[-_LAST:])
         if not steps:
             return
         done, total = int(steps[-1][0]), int(steps[-1][1])

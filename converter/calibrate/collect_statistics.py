@@ -41,7 +41,7 @@ def collect_by_text(
     threads: int,
     progress: Progress | None = None,
 ) -> list[Statistics]:
-    """Calibrate on each text by itself, with its share of the tokens, and keep `folder`/NAME.stats of each.
+    """Calibrate on each text by itself, with as many tokens each, and keep `folder`/NAME.stats of each.
 
     So they can be mixed by other weights (`mix_statistics`) without running the model again. Raises EoqError.
     """
@@ -51,7 +51,7 @@ def collect_by_text(
         twice = [target.name for target in targets if targets.count(target) > 1]
         if twice:
             raise CalibrationError(f"two of the texts would be kept in {twice[0]}; rename one of them")
-        with explained(f"the folder {folder} cannot be"):
+        with explained(f"the folder {folder} cannot be made"):
             folder.mkdir(exist_ok=True)
         for target in targets:
             check_not_input(resolve_target(target), [text.path for text in options.texts])

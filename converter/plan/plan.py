@@ -20,6 +20,8 @@ class TensorPlan:
     """What led to the type, in a few words."""
     fallback: bool = False
     """Whether the type stands in for one that does not fit the tensor."""
+    is_fixed: bool = False
+    """Whether an option names the type for this tensor."""
 
     @property
     def is_copy(self) -> bool:

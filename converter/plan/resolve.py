@@ -52,7 +52,7 @@ def _plan_weight(tensor: TensorInfo, tied: bool, types: TypeOptions, proposals: 
     is_output = tensor.name == OUTPUT or (tied and tensor.name == TOKEN_EMBEDDINGS)
     asked, why = _asked_type(tensor.name, is_output, types)
     if asked is not None:
-        return TensorPlan(tensor, require_type_for_row(asked, tensor.name, tensor.row_length), why)
+        return TensorPlan(tensor, require_type_for_row(asked, tensor.name, tensor.row_length), why, is_fixed=True)
     if proposals is not None and (proposal := proposals(tensor)) is not None:
         if proposal.type is None:
             return TensorPlan(tensor, tensor.type, proposal.why)

@@ -17,17 +17,18 @@ _READ_BY_ROW = (TOKEN_EMBEDDINGS, PER_LAYER_TOKEN_EMBEDDINGS)
 def with_bits_for_unmeasured(plan: Plan, measured: Container[str]) -> tuple[Plan, str | None]:
     """The plan with at least LEAST_BITS for weights that are not `measured`, and a sentence on them if there are any.
 
-    Types that the user fixed stay.
+    Types that an option names stay.
     """
-    raised = [t for t in plan.tensors if _is_unmeasured(t, measured)]
-    if not raised:
-        return plan, None
     tensors = tuple(_with_bits(t) if _is_unmeasured(t, measured) else t for t in plan.tensors)
-    count, weights = len(raised), sum(t.tensor.weights for t in raised)
-    listed = raised[0].tensor.name if count == 1 else f"{count} tensors, such as {raised[0].tensor.name}"
+    unmeasured = [t for t in tensors if _is_unmeasured(t, measured)]
+    if not unmeasured:
+        return plan, None
+    count, weights = len(unmeasured), sum(t.tensor.weights for t in unmeasured)
+    listed = unmeasured[0].tensor.name if count == 1 else f"{count} tensors, such as {unmeasured[0].tensor.name}"
+    fixed = ", but where an option names the type" if any(_has_few_bits(t) for t in unmeasured) else ""
     return replace(plan, tensors=tensors), (
         f"no token of the calibration reached {listed} ({weights:,} weights): rounded to nearest, in no fewer than "
-        f"{LEAST_BITS} bits"
+        f"{LEAST_BITS} bits{fixed}"
     )
 
 
@@ -36,11 +37,16 @@ def _is_unmeasured(t: TensorPlan, measured: Container[str]) -> bool:
     return eoq_type(t.type) is not None and not t.is_copy and name not in measured and name not in _READ_BY_ROW
 
 
+def _has_few_bits(t: TensorPlan) -> bool:
+    eoq = eoq_type(t.type)
+    return eoq is not None and eoq.bits < LEAST_BITS
+
+
 def _with_bits(t: TensorPlan) -> TensorPlan:
     eoq = eoq_type(t.type)
-    assert eoq is not None
-    if eoq.bits >= LEAST_BITS or t.why.startswith("--"):
+    if eoq is None or t.is_fixed or not _has_few_bits(t):
         return t
     choice = eoq_choice(weight_type(f"eoq{LEAST_BITS}t" if eoq.is_trellis else f"eoq{LEAST_BITS}"))
     fitting = choice.for_row(t.tensor.row_length)
-    return t if fitting is None else replace(t, type=fitting, why="saw no tokens")
+    assert fitting is not None, "families of EOQ types have the same block widths"
+    return replace(t, type=fitting, why="saw no tokens")

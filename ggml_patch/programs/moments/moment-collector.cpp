@@ -1,5 +1,6 @@
 #include "moment-collector.h"
 
+#include "common.h"
 #include "ggml.h"
 
 #include <algorithm>
@@ -8,10 +9,6 @@
 
 // Rows of an expert that are summed at a time: fewer would spend the time on reading and writing the sums.
 static const int64_t WAITING_ROWS = 128;
-
-static bool ends_with(const std::string & text, const std::string & end) {
-    return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
 
 // The weight that a node multiplies with, or nothing. The scheduler calls a copy on another device "CUDA0#name#0".
 static std::string weight_of(const ggml_tensor * node) {
@@ -22,7 +19,7 @@ static std::string weight_of(const ggml_tensor * node) {
     if (const size_t start = name.find('#'); start != std::string::npos) {
         name = name.substr(start + 1, name.find('#', start + 1) - start - 1);
     }
-    return ends_with(name, ".weight") ? name : "";
+    return string_ends_with(name, ".weight") ? name : "";
 }
 
 static const ggml_tensor * before_reshape(const ggml_tensor * tensor) {

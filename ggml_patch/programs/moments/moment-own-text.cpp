@@ -3,9 +3,7 @@
 #include "moment-texts.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <random>
 #include <stdexcept>
 
 // Texts that are written at a time.
@@ -38,19 +36,6 @@ static token_sequence before_the_user(const llama_model * model) {
     return common_tokenize(llama_model_get_vocab(model), text.substr(0, text.find(MARK)), false, true);
 }
 
-static llama_token sample(const float * logits, int n_vocab, std::mt19937_64 & random, std::vector<double> & sums) {
-    const float most  = *std::max_element(logits, logits + n_vocab);
-    double      total = 0;
-    sums.resize(n_vocab);
-    for (int i = 0; i < n_vocab; i++) {
-        total += std::exp((double) (logits[i] - most));
-        sums[i] = total;
-    }
-    // 53 bits of a number below 1, the same with every library
-    const double at = (double) (random() >> 11) * 0x1p-53 * total;
-    return (llama_token) std::min<int64_t>(std::upper_bound(sums.begin(), sums.end(), at) - sums.begin(), n_vocab - 1);
-}
-
 std::vector<token_sequence> write_own_text(llama_model * model, common_params params, int64_t count, int64_t length) {
     const llama_vocab * vocab = llama_model_get_vocab(model);
     const int64_t       width = std::min(count, AT_A_TIME);
@@ -66,15 +51,13 @@ std::vector<token_sequence> write_own_text(llama_model * model, common_params pa
         throw std::runtime_error("the model writes no text of its own; give texts with -f");
     }
     const token_sequence        plain = { first_token(vocab) }, chat = before_the_user(model);
-    const int                   n_vocab = llama_vocab_n_tokens(vocab);
-    llama_batch                 batch   = llama_batch_init((int32_t) width, 0, 1);
+    llama_batch                 batch = llama_batch_init((int32_t) width, 0, 1);
     std::vector<token_sequence> written(count);
-    std::vector<double>         sums;
     for (int64_t first = 0; first < count; first += width) {
-        const int64_t                last = std::min(first + width, count);
-        std::vector<std::mt19937_64> random;
+        const int64_t                  last = std::min(first + width, count);
+        std::vector<llama_sampler_ptr> samplers;
         for (int64_t s = first; s < last; s++) {
-            random.emplace_back((uint64_t) s);
+            samplers.emplace_back(llama_sampler_init_dist((uint32_t) s));  // as likely as the model says
             written[s] = s % 2 == 1 && !chat.empty() ? chat : plain;
         }
         llama_memory_clear(llama_get_memory(ctx.get()), true);
@@ -99,8 +82,8 @@ std::vector<token_sequence> write_own_text(llama_model * model, common_params pa
                 const llama_token last_token = written[s].back();
                 // a text that has ended is followed by another; a conversation goes on
                 const bool        ended      = s % 2 == 0 && llama_vocab_is_eog(vocab, last_token) && i > 0;
-                const float *     logits     = llama_get_logits_ith(ctx.get(), (int32_t) (s - first));
-                written[s].push_back(ended ? plain[0] : sample(logits, n_vocab, random[s - first], sums));
+                written[s].push_back(ended ? plain[0] :
+                                             llama_sampler_sample(samplers[s - first].get(), ctx.get(), s - first));
             }
             if (i % 32 == 0) {
                 printf("writing token %lld/%lld of texts %lld to %lld\n", (long long) i, (long long) length,

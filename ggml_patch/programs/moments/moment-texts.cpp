@@ -90,9 +90,7 @@ static token_sequence conversation_tokens(const llama_model * model, const std::
 }
 
 static token_sequence text_tokens(const llama_model * model, const std::string & file, bool parse_special) {
-    static const std::string conversations = ".jsonl";
-    if (file.size() > conversations.size() &&
-        file.compare(file.size() - conversations.size(), conversations.size(), conversations) == 0) {
+    if (string_ends_with(file, ".jsonl")) {
         return conversation_tokens(model, file);
     }
     return common_tokenize(llama_model_get_vocab(model), read_text(file), false, parse_special);

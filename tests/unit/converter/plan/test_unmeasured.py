@@ -49,3 +49,4 @@ def test_more_bits_and_types_of_the_user_stay() -> None:
     found, said = types({"blk.0.attn_q.weight", "blk.0.ffn_up.weight"}, "ffn_down=eoq2")
     assert found["blk.1.ffn_down.weight"] == "eoq2" and found["output.weight"] == "eoq6"
     assert said is not None and "2 tensors" in said
+    assert said.endswith("in no fewer than 5 bits, but where an option names the type")
