@@ -2,9 +2,9 @@
 
 python -m bench.quality.ablation --model 1.5b --json ablation.json
 
-Everything is made from one F16 model and one calibration text; embeddings and output stay F16. What is done is kept in
---work-dir under the variant's name and shrinkage, so that an interrupted run goes on where it stopped; models go once
-measured.
+Everything is made from one F16 model and calibrated on the same tokens; embeddings and output stay F16. What is done
+is kept in --work-dir under the variant's name, shrinkage and damping, so that an interrupted run goes on where it
+stopped; models go once measured.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from bench.quality.ablation_calibration import Calibration
 from bench.quality.ablation_tables import (
     AIMED_AT,
     Result,
@@ -29,11 +30,10 @@ from bench.quality.ablation_tables import (
 )
 from bench.quality.ablation_variants import METHODS, VARIANTS, Variant, Workshop
 from bench.quality.texts import ALL_KINDS, DEFAULT_TEXTS, TEXTS, Examiner, chosen_texts
-from converter.options import RoundingOptions
+from converter.options import RoundingOptions, split_weight
 from llama_programs.build import built_programs
-from llama_programs.fetch import cache_folder, sha256_of
+from llama_programs.fetch import cache_folder
 from material.models import YARDSTICKS, yardstick
-from material.texts import mixed_text
 from output_files.target import check_outputs
 from output_files.whole import write_whole
 from terminal.cores import available_cores
@@ -52,12 +52,12 @@ class Ablation:
         self._check_folder()
 
     def _check_folder(self) -> None:
-        """Raise BenchError where the folder's files come from another model or another calibration text."""
-        belongs_to = {"model": self.workshop.source.name, "calibration": sha256_of(self.workshop.calibration)}
+        """Raise BenchError where the folder's files come from another model or another calibration."""
+        belongs_to = {"model": self.workshop.source.name, "calibration": self.workshop.calibration.identity}
         note = self.workshop.folder / "ablation.json"
         if note.exists() and json.loads(note.read_text()) != belongs_to:
             raise BenchError(
-                f"{self.workshop.folder} holds an ablation with another model or calibration text; "
+                f"{self.workshop.folder} holds an ablation with another model or calibration; "
                 "name another folder with --work-dir"
             )
         write_whole(note, json.dumps(belongs_to, indent=2) + "\n")
@@ -148,13 +148,23 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--chunks", type=int, default=16, help="windows of 512 tokens of each text (default: 16; 0: the whole text)")
     add("--method", choices=METHODS, default="both", help="the method to compare with llama.cpp's (default: both)")
-    add("--calib", type=Path, metavar="FILE", help="calibration text (default: news, prose, code, …)")
     add(
-        "--shrinkage",
-        type=float,
-        default=RoundingOptions().shrinkage,
-        help="as for convert_eoq.py (default: %(default)s)",
+        "--calib",
+        action="append",
+        default=[],
+        metavar="FILE[:WEIGHT]",
+        help="calibration text, may be repeated (default: the bundled texts)",
     )
+    add("--calib-tokens", type=int, default=131_072, help="tokens of it, for both sides (default: %(default)s)")
+    add("--stats", type=Path, metavar="FILE", help="statistics to take in place of calibrating, for both sides")
+    rounding = RoundingOptions()
+    for name in ("shrinkage", "damping"):
+        add(
+            f"--{name}",
+            type=float,
+            default=getattr(rounding, name),
+            help="as for convert_eoq.py (default: %(default)s)",
+        )
     add("--threads", type=int, default=available_cores(), help="default: all cores")
     add("--work-dir", type=Path, metavar="DIR", help="where everything is kept (default: ablation/MODEL in the cache)")
     add("--keep-models", action="store_true", help="do not delete a model once it is measured (0.8 to 2.5 GB each)")
@@ -165,16 +175,22 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> None:
-    check_outputs([options.json, options.markdown], [options.calib])
+    inputs = [options.stats, *(split_weight(text)[0] for text in options.calib)]
+    check_outputs([options.json, options.markdown], inputs)
     folder = options.work_dir or cache_folder() / "ablation" / options.model
     folder.mkdir(parents=True, exist_ok=True)
+    source = yardstick(options.model)
+    calibration = Calibration(
+        source, folder, options.threads, tuple(options.calib), options.calib_tokens, given=options.stats
+    )
     workshop = Workshop(
-        source=yardstick(options.model),
-        calibration=options.calib or mixed_text(),
+        source=source,
+        calibration=calibration,
         folder=folder,
         programs=built_programs(cache_folder()),
         threads=options.threads,
         shrinkage=options.shrinkage,
+        damping=options.damping,
     )
     texts = {name: path_of() for name, path_of in chosen_texts(options.texts).items()}
     ablation = Ablation(workshop, texts, options.chunks or None, options.keep_models)

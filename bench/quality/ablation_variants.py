@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.quality.ablation_calibration import Calibration
 from bench.tool_command import tool_command
 from llama_programs.run import timed_run
 
@@ -50,17 +51,19 @@ class Workshop:
 
     source: Path
     """The F16 GGUF."""
-    calibration: Path
-    """The text that statistics and importance matrix are both taken from, whole."""
+    calibration: Calibration
+    """Where statistics and importance matrix come from, both of the same text."""
     folder: Path
     programs: Path
     threads: int
     shrinkage: float
     """Shrinkage of the moments, for calibrated EOQ files."""
+    damping: float
+    """Damping of error feedback, for those too."""
 
     def label(self, variant: Variant) -> str:
         """The variant's name, and what else its bytes depend on."""
-        return f"{variant.name}-s{self.shrinkage:g}" if variant.is_calibrated else variant.name
+        return f"{variant.name}-s{self.shrinkage:g}-d{self.damping:g}" if variant.is_calibrated else variant.name
 
     def model(self, variant: Variant) -> Path:
         """Where the file of a variant lies, made or not."""
@@ -81,7 +84,7 @@ class Workshop:
         # llama-quantize writes under the name that it is given from the start
         partial = target.with_suffix(".part.gguf")
         types = ("--token-embedding-type", "f16", "--output-tensor-type", "f16")
-        command = [str(self.programs / "llama-quantize"), "--imatrix", str(self.imatrix()), *types]
+        command = [str(self.programs / "llama-quantize"), "--imatrix", str(self.calibration.imatrix()), *types]
         taken = timed_run([*command, str(self.source), str(partial), variant.type, str(self.threads)])
         partial.replace(target)
         return taken
@@ -90,30 +93,9 @@ class Workshop:
         method = str(variant.method)
         statistics: tuple[str, ...] = ()
         if variant.is_calibrated:
-            statistics = ("--stats", str(self.statistics()), "--shrinkage", f"{self.shrinkage:g}")
+            statistics = ("--stats", str(self.calibration.statistics()), "--shrinkage", f"{self.shrinkage:g}")
+            if variant.method != "awq":
+                statistics += ("--damping", f"{self.damping:g}")
         types = ("--type", variant.type.lower(), "--output-type", "f16", "--token-embd-type", "f16")
         command = [*tool_command("convert_eoq.py", self.source, target), *types, *METHODS[method], *statistics]
         return timed_run([*command, "--threads", str(self.threads), "--quiet"])
-
-    def imatrix(self) -> Path:
-        """llama.cpp's importance matrix of the calibration text."""
-        target = self.folder / "imatrix.gguf"
-        if not target.exists():
-            partial = target.with_suffix(".part.gguf")
-            program = [str(self.programs / "llama-imatrix"), "-m", str(self.source), "-f", str(self.calibration)]
-            timed_run([*program, "-o", str(partial), "-c", "512", "-t", str(self.threads), "--no-ppl"])
-            partial.replace(target)
-        return target
-
-    def statistics(self) -> Path:
-        """Second moments of the same text."""
-        target = self.folder / "moments.stats"
-        if not target.exists():
-            collect = tool_command("stats_eoq.py", "collect", self.source, target)
-            text = ["--calib", str(self.calibration), "--calib-tokens", str(ALL_TOKENS)]
-            timed_run([*collect, *text, "--threads", str(self.threads)])
-        return target
-
-
-ALL_TOKENS = 1 << 20
-"""More than any calibration text here has: all of it is used, as llama-imatrix does."""

@@ -3,14 +3,17 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.quality import ablation_variants, texts
+from bench.quality import ablation_calibration, ablation_variants, texts
 from bench.quality.ablation import Ablation, tables
+from bench.quality.ablation_calibration import Calibration, write_imatrix
 from bench.quality.ablation_tables import (
     Result,
     against_peers,
@@ -21,6 +24,8 @@ from bench.quality.ablation_tables import (
     ratios_by_kind,
 )
 from bench.quality.ablation_variants import METHODS, PEERS, VARIANTS, Variant, Workshop
+from converter.statistics import open_statistics
+from tests.unit.converter.statistics.test_imatrix import write_imatrix as write_small_imatrix
 
 EOQ4, EOQ3, IQ4, IQ3 = Variant("EOQ4", "both"), Variant("EOQ3", "both"), Variant("IQ4_XS"), Variant("IQ3_S")
 
@@ -166,6 +171,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return 1.5, 1000
 
     monkeypatch.setattr(ablation_variants, "timed_run", run)
+    monkeypatch.setattr(ablation_calibration, "timed_run", run)
     return seen
 
 
@@ -175,18 +181,24 @@ def workshop(tmp_path: Path) -> Workshop:
         (tmp_path / name).write_text(name)
     folder = tmp_path / "work"
     folder.mkdir()
-    return Workshop(
-        tmp_path / "F16.gguf", tmp_path / "calibration.txt", folder, tmp_path / "bin", threads=2, shrinkage=0.25
-    )
+    source = tmp_path / "F16.gguf"
+    calibration = Calibration(source, folder, 2, (f"{tmp_path / 'calibration.txt'}:2",), 4096)
+    return Workshop(source, calibration, folder, tmp_path / "bin", threads=2, shrinkage=0.25, damping=0.125)
 
 
-def test_peers_are_made_with_the_importance_matrix_of_the_calibration_text(
-    workshop: Workshop, commands: list[list[str]]
+def test_peers_are_made_with_an_importance_matrix_of_the_same_statistics(
+    workshop: Workshop, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ablation_calibration, "open_statistics", lambda path: path)
+    monkeypatch.setattr(
+        ablation_calibration, "write_imatrix", lambda statistics, target: target.write_text(statistics.name)
+    )
     assert workshop.make(IQ4) == (workshop.folder / "IQ4_XS.gguf", 1.5, 1000)
     assert workshop.make(IQ3)[0].read_bytes() == b"made"
-    imatrix, first, second = commands
-    assert imatrix[0].endswith("llama-imatrix") and str(workshop.calibration) in imatrix
+    collect, first, second = commands
+    assert "collect" in collect and collect[collect.index("--calib") + 1].endswith("calibration.txt:2")
+    assert collect[collect.index("--calib-tokens") + 1] == "4096"
+    assert workshop.calibration.imatrix().read_text() == "moments.stats"
     for command in (first, second):
         assert command[1:3] == ["--imatrix", str(workshop.folder / "imatrix.gguf")]
         assert command[3:7] == ["--token-embedding-type", "f16", "--output-tensor-type", "f16"]
@@ -194,11 +206,25 @@ def test_peers_are_made_with_the_importance_matrix_of_the_calibration_text(
     assert len(commands) == 3
 
 
+def test_the_importance_matrix_has_the_diagonals_of_the_statistics(tmp_path: Path) -> None:
+    tensors = {
+        f"{name}.{part}": values
+        for name in ("blk.0.ffn_down.weight", "output.weight")
+        for part, values in (("in_sum2", np.full((2, 64), 6, np.float32)), ("counts", np.array([[3], [0]], np.float32)))
+    }
+    known = open_statistics(write_small_imatrix(tmp_path / "known.gguf", tensors))
+    write_imatrix(known, tmp_path / "written.gguf")
+    found = open_statistics(tmp_path / "written.gguf")
+    assert list(found.tensor_names) == ["blk.0.ffn_down.weight"]
+    assert found.counts("blk.0.ffn_down.weight").tolist() == [3, 0]
+    assert found.diagonal("blk.0.ffn_down.weight")[0].tolist() == [2] * 64
+
+
 def test_eoq_files_are_made_by_the_converter(workshop: Workshop, commands: list[list[str]]) -> None:
     for method in METHODS:
         workshop.make(Variant("EOQ3", method))
     plain, collect, *others = commands
-    assert "collect" in collect and str(workshop.calibration) in collect
+    assert "collect" in collect
     assert "--rtn" in plain and "--stats" not in plain
     for command in (plain, *others):
         assert command[4:10] == ["--type", "eoq3", "--output-type", "f16", "--token-embd-type", "f16"]
@@ -206,6 +232,7 @@ def test_eoq_files_are_made_by_the_converter(workshop: Workshop, commands: list[
         options = " ".join(command)
         assert " ".join(METHODS[method]) in options
         assert f"--stats {workshop.folder / 'moments.stats'} --shrinkage 0.25" in options
+        assert ("--damping 0.125" in options) == (method != "awq")
     assert "--shrinkage" not in plain
 
 
@@ -233,19 +260,20 @@ def test_what_is_measured_is_not_measured_again(
     paths = {"news": Path("news"), "code": Path("code")}
     with pytest.raises(KeyboardInterrupt):
         Ablation(workshop, paths, 4, keep_models=False).measure(EOQ4)
-    assert (workshop.folder / "EOQ4-both-s0.25.gguf").exists()
+    assert (workshop.folder / "EOQ4-both-s0.25-d0.125.gguf").exists()
     record = Ablation(workshop, paths, 4, keep_models=False).measure(EOQ4)
     assert evaluated == ["news", "stopped", "code"]
     assert record["made"] == {"seconds": 1.5, "peak_bytes": 1000}
     assert Result.of(record["evaluations"]["code, 4 chunks"]).kld == 0.5
-    assert not (workshop.folder / "EOQ4-both-s0.25.gguf").exists()
+    assert not (workshop.folder / "EOQ4-both-s0.25-d0.125.gguf").exists()
     assert Ablation(workshop, paths, 4, keep_models=False).measure(EOQ4) == record
     assert len(commands) == 2  # statistics, and the conversion
-    assert json.loads((workshop.folder / "results" / "EOQ4-both-s0.25.json").read_text()) == record
+    assert json.loads((workshop.folder / "results" / "EOQ4-both-s0.25-d0.125.json").read_text()) == record
 
 
 def test_a_folder_of_another_calibration_is_refused(workshop: Workshop) -> None:
     Ablation(workshop, {}, 4, keep_models=False)
-    workshop.calibration.write_text("another text")
+    (workshop.source.parent / "calibration.txt").write_text("another text")
+    other = replace(workshop, calibration=replace(workshop.calibration))
     with pytest.raises(BenchError, match="--work-dir"):
-        Ablation(workshop, {}, 4, keep_models=False)
+        Ablation(other, {}, 4, keep_models=False)
