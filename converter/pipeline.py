@@ -50,7 +50,7 @@ def convert(
             plan = method.plan
             check_space(target.parent, plan.nbytes, f"the output {target.name}")  # it may have grown
             metadata = target_metadata(source.metadata, plan, recorded, method.name, method.statistics)
-            output = GgufOutput(target, metadata, plan.outputs, source.alignment)
+            output = GgufOutput(target, metadata, plan.outputs, source.alignment, with_checksums=True)
             progress.stage("quantising", plan.weights)
             records = []
             with output, clock.stage("rounding and writing"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from gguf_files.checksums import checksums_entry
 from gguf_files.header import MetadataEntry, TensorEntry, align, pack_header
 from gguf_files.tensors import TensorInfo
 from gguf_files.weights import Bytes
@@ -24,14 +25,23 @@ class GgufOutput:
     """
 
     def __init__(
-        self, target: Path, metadata: Sequence[MetadataEntry], tensors: Sequence[TensorInfo], alignment: int
+        self,
+        target: Path,
+        metadata: Sequence[MetadataEntry],
+        tensors: Sequence[TensorInfo],
+        alignment: int,
+        *,
+        with_checksums: bool = False,
     ) -> None:
+        """With checksums, the metadata ends in an entry with those of all tensors (gguf_files.checksums)."""
         self.target = target
         self.tensors = _layout(tensors, alignment)
-        self.head = pack_header(metadata, self.tensors, alignment)
+        self._alignment = alignment
+        self._metadata = list(metadata)
+        self._with_checksums = with_checksums
+        self.head = self._pack_head([0] * len(tensors))
         self.size = len(self.head) + sum(align(t.nbytes, alignment) for t in self.tensors)
         """Bytes of the finished file."""
-        self._alignment = alignment
         self._temporary = temporary_name(target)
         self._checksums: list[int] = []
 
@@ -66,12 +76,21 @@ class GgufOutput:
     def commit(self) -> None:
         """Bring the file to the disk, open it again and check it, and give it its name. Raises TargetError."""
         with explained(f"cannot write {self.target}"):
+            if self._with_checksums:
+                # zeros have kept the place
+                self.head = self._pack_head(self._checksums)
+                self._file.seek(0)
+                self._file.write(self.head)
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
             self._check()
             self._temporary.replace(self.target)
             bring_to_disk(self.target.parent)
+
+    def _pack_head(self, checksums: Sequence[int]) -> bytes:
+        entries = [*self._metadata, checksums_entry(checksums)] if self._with_checksums else self._metadata
+        return pack_header(entries, self.tensors, self._alignment)
 
     def _write(self, data: bytes | memoryview) -> None:
         with explained(f"cannot write {self.target}"):

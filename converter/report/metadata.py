@@ -7,6 +7,7 @@ from gguf import GGML_QUANT_VERSION, GGUFValueType
 from converter.plan import Plan
 from eoq_formats.codebooks import codebook
 from eoq_formats.trellis import trellis_code
+from eoq_formats.types import WeightType
 from gguf_files.header import MetadataEntry, pack_array, pack_entry
 from gguf_files.tensor_types import is_quantized, type_name
 
@@ -31,7 +32,7 @@ def target_metadata(
         pack_entry("general.quantization_version", GGUFValueType.UINT32, GGML_QUANT_VERSION),
         pack_entry("general.file_type", GGUFValueType.UINT32, plan.file_type.id),
         pack_entry("eoq.format_version", GGUFValueType.UINT32, FORMAT_VERSION),
-        *_types(plan),
+        *type_entries(plan.eoq_types),
         pack_entry("eoq.method", GGUFValueType.STRING, method),
         pack_entry("eoq.tool", GGUFValueType.STRING, TOOL),
         pack_array("eoq.options", GGUFValueType.STRING, options),
@@ -40,13 +41,13 @@ def target_metadata(
     ]
 
 
-def _types(plan: Plan) -> list[MetadataEntry]:
-    """The EOQ types in use and their codebooks; nothing where no tensor got one."""
-    if not plan.eoq_types:
+def type_entries(types: Sequence[WeightType]) -> list[MetadataEntry]:
+    """The EOQ types in use, given by id, and their codebooks; nothing where no tensor got one."""
+    if not types:
         return []
-    names = pack_array("eoq.types", GGUFValueType.STRING, [t.name.lower() for t in plan.eoq_types])
-    scalar = sorted({t.bits for t in plan.eoq_types if not t.is_trellis})
-    trellis = sorted({t.bits for t in plan.eoq_types if t.is_trellis})
+    names = pack_array("eoq.types", GGUFValueType.STRING, [t.name.lower() for t in types])
+    scalar = sorted({t.bits for t in types if not t.is_trellis})
+    trellis = sorted({t.bits for t in types if t.is_trellis})
     return [
         names,
         *(pack_array(f"eoq.codebook.{b}", GGUFValueType.INT8, codebook(b).levels.tolist()) for b in scalar),

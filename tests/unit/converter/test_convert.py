@@ -1,5 +1,6 @@
 """Whole conversions of tiny GGUF files through the public API."""
 
+import zlib
 from pathlib import Path
 
 import gguf
@@ -101,9 +102,10 @@ def test_metadata_says_what_the_file_is(tmp_path: Path, folder: Path) -> None:
 
     source = write_gguf(tmp_path / "source.gguf", tiny_model(), old_entries)
     convert(source, folder / "m.gguf", to_nearest(TypeOptions(output_type="eoq5", token_embd_type="f16")))
-    found = metadata_of(folder / "m.gguf")
+    reader, found = gguf.GGUFReader(folder / "m.gguf"), metadata_of(folder / "m.gguf")
     assert found.pop("eoq.codebook.4") == codebooks.codebook(4).levels.tolist()
     assert found.pop("eoq.codebook.5") == codebooks.codebook(5).levels.tolist()
+    assert found.pop("eoq.checksums") == [zlib.crc32(t.data.tobytes()) for t in reader.tensors]
     assert str(found.pop("eoq.tool")).startswith("eoq converter ")
     assert found == {
         "general.architecture": "llama",
@@ -116,7 +118,7 @@ def test_metadata_says_what_the_file_is(tmp_path: Path, folder: Path) -> None:
         "eoq.options": ["type=eoq4", "output-type=eoq5", "token-embd-type=f16"],
         "eoq.source_types": ["f16"],
     }
-    types = gguf.GGUFReader(folder / "m.gguf").fields["eoq.codebook.4"].types
+    types = reader.fields["eoq.codebook.4"].types
     assert types == [GGUFValueType.ARRAY, GGUFValueType.INT8]
 
 

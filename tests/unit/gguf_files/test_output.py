@@ -1,6 +1,7 @@
 """The output file: whole and checked under its name, or not there at all."""
 
 import os
+import zlib
 from pathlib import Path
 
 import gguf
@@ -9,7 +10,8 @@ import pytest
 from gguf import GGMLQuantizationType as T
 from gguf import GGUFValueType
 
-from gguf_files.header import pack_entry
+from gguf_files.checksums import read_checksums
+from gguf_files.header import pack_array, pack_entry, parse_header
 from gguf_files.output import GgufOutput
 from gguf_files.tensors import TensorInfo
 from output_files.errors import TargetError
@@ -40,6 +42,22 @@ def test_the_file_is_what_gguf_py_expects(folder: Path) -> None:
     assert target.stat().st_size == output.size
     a, b = gguf.GGUFReader(target).tensors
     assert (a.data == A).all() and (b.data == B[0]).all()
+
+
+def test_checksums_stand_in_the_metadata(folder: Path) -> None:
+    target = folder / "m.gguf"
+    with GgufOutput(target, METADATA, TENSORS, 64, with_checksums=True) as output:
+        for data in (A, B):
+            output.write_tensor(iter([data.view(np.uint8)]))
+        output.commit()
+    reader = gguf.GGUFReader(target)
+    assert all((t.data == data).all() for t, data in zip(reader.tensors, (A, B[0]), strict=True))
+    assert reader.fields["eoq.checksums"].contents() == [zlib.crc32(A.tobytes()), zlib.crc32(B.tobytes())]
+    found = read_checksums(parse_header(target.read_bytes()).metadata)
+    assert found is not None and found.tolist() == [zlib.crc32(A.tobytes()), zlib.crc32(B.tobytes())]
+    assert read_checksums(METADATA) is None
+    with pytest.raises(ValueError, match="not an array of uint32"):
+        read_checksums([pack_array("eoq.checksums", GGUFValueType.INT32, [1, 2])])
 
 
 def test_permissions_are_those_of_a_new_file(folder: Path) -> None:
