@@ -9,6 +9,8 @@ COMMANDS = {
     "convert": ("eoq.convert", "convert a model to a GGUF file with EOQ tensor types"),
     "plan": ("eoq.plan", "plan which tensor gets which type"),
     "stats": ("eoq.stats", "collect, show, compare and merge statistics"),
+    "verify": ("eoq.verify", "verify a GGUF file with EOQ types"),
+    "inspect": ("eoq.inspect", "show what is in a GGUF file: tensors, types, codes"),
     "eval": ("eoq.eval", "compare GGUF files with the one they were made from"),
     "mmlu": ("eoq.mmlu", "accuracy on MMLU questions, asked of a running llama-server"),
     "fastewq-dataset": ("eoq.fastewq_dataset", "add models to the data set that FastEWQ learns from"),

@@ -72,6 +72,11 @@ def _cells(levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     return np.diff(cumulative), density[:-1] - density[1:]
 
 
+def cell_probabilities(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64 (levels,): how often N(0, 1) is nearest to each level; levels float64, increasing."""
+    return _cells(levels)[0]
+
+
 def gaussian_mse(levels: NDArray[np.float64]) -> float:
     """Mean squared error of nearest-level quantisation of N(0, 1); levels float64, increasing."""
     probability, moment = _cells(levels)

@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("converter.rounding_method",),
     ("converter.pipeline", "converter.planning"),
     ("converter",),
+    ("inspection",),
     ("eoq", "bench"),
     ("tools", "tests"),
 )

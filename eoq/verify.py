@@ -1,0 +1,67 @@
+"""Verify a GGUF file with EOQ types: structure, blocks, metadata, checksums, and errors against its source."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from eoq.common_options import add_source_options, source_access
+from terminal.tool import run_tool
+
+EXAMPLES = """\
+examples:
+  verify_eoq.py model-eoq4.gguf
+  verify_eoq.py model-eoq4.gguf --against model-f16.gguf --json verified.json
+"""
+
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("file", metavar="FILE.gguf", type=Path, help="the file to verify (of splits, the first)")
+    add(
+        "--against",
+        metavar="MODEL",
+        type=Path,
+        help="also compare weights with the GGUF file or Hugging Face folder that the file was made from",
+    )
+    add("--json", metavar="OUT.json", type=Path, help="also write the results there")
+    add_source_options(parser, beside="the file")
+    return parser.parse_args(words)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from converter.ingest import open_model
+    from converter.options import check_threads
+    from gguf_files.source import open_gguf
+    from inspection.display import shown_progress
+    from inspection.verify import verify
+    from output_files.target import check_outputs
+    from output_files.whole import write_whole
+    from terminal.cores import available_cores
+
+    threads = available_cores() if arguments.threads is None else arguments.threads
+    check_threads(threads)
+    file = open_gguf(arguments.file)
+    check_outputs([arguments.json], [*file.paths, arguments.against])
+    with ExitStack() as stack:
+        progress = stack.enter_context(shown_progress())
+        source = None
+        if arguments.against is not None:
+            access = source_access(arguments, allow_requantize=True)
+            source = stack.enter_context(open_model(arguments.against, arguments.file, access, threads, progress))
+        verification = verify(file, threads, progress, source)
+    for line in verification.lines():
+        print(line)
+    if arguments.json:
+        text = json.dumps(verification.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
+        write_whole(arguments.json, text + "\n")
+    print(verification.summary())
+
+
+def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """The command line; returns the exit status."""
+    return run_tool(run, parse_arguments(words, prog))

@@ -1,0 +1,1 @@
+"""Finished GGUF files: whether they are sound, and what is in them."""
