@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from converter.rounding.rounded_rows import row_chunks
-from converter.scaling import Folded
 from eoq_formats import kernels
 from gguf_files.source import Source
 from gguf_files.tensor_types import INTEGER_TYPES, can_dequantize, type_name
@@ -57,7 +56,7 @@ def compare(file: Source, source: Source, threads: int, progress: Progress) -> C
     kernels.set_threads(threads)
     with RowWorkers(threads) as workers:
         read, read_file = SourceWeights(source, workers), SourceWeights(file, workers)
-        scales = FoundScales(Folded(read, ()), {})
+        scales = FoundScales.none(read)
         if "awq" in method:
             scales = find_scales(source, {t.name: t for t in tensors}, read, read_file, progress)
         progress.stage("comparing", sum(t.weights for t in tensors))
@@ -109,8 +108,12 @@ def _compare(
     tensor: TensorInfo, before: TensorInfo, scales: FoundScales, read_file: SourceWeights, *, feedback: bool
 ) -> Comparison | None:
     energy = error = 0.0
+    dead = scales.dead.get(tensor.name)
     for start, stop in row_chunks(tensor):
-        sums = row_sums(scales.folded.read(before, start, stop), read_file.read(tensor, start, stop))
+        x, y = scales.folded.read(before, start, stop), read_file.read(tensor, start, stop)
+        if dead is not None:
+            y[:, dead] = x[:, dead]
+        sums = row_sums(x, y)
         energy += float(sums.xx.sum())
         error += float(sums.error.sum())
     promised = promised_error(tensor.type, feedback=feedback, mean_square=energy / tensor.weights)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from gguf import GGMLQuantizationType
+from numpy.typing import NDArray
 
 from converter.rounding.rounded_rows import row_chunks
 from converter.scaling import Fold, Folded, FoldGroup, Producer, fold_groups
@@ -31,6 +32,12 @@ class FoundScales:
     """The source's weights with the scales in them."""
     doubt: Mapping[str, float]
     """By name of a tensor, the relative squared error that its scales may add to that of its rounding."""
+    dead: Mapping[str, NDArray[np.bool_]]
+    """By name of a tensor, bool (row length,): columns that read zeros alone, so nothing tells their scales."""
+
+    @classmethod
+    def none(cls, weights: WeightReader) -> "FoundScales":
+        return cls(Folded(weights, ()), {}, {})
 
     def touches(self, name: str) -> bool:
         return self.folded.touches(name)
@@ -50,16 +57,19 @@ def find_scales(
     by_rows = [g for g in groups if not g.producers[0].is_vector]
     folds: list[Fold] = []
     doubt: dict[str, float] = {}
+    dead: dict[str, NDArray[np.bool_]] = {}
     for some in (by_vectors, by_rows):
         # columns of the matrices are scaled by norms
         folded = Folded(read, folds)
         for group in some:
-            fold, error = _find(group, folded, read_written, written)
+            fold, error, is_zero = _find(group, folded, read_written, written)
             folds = [*folds, fold]
             for name in _judged(group):
                 doubt[name] = doubt.get(name, 0.0) + error
+            if group.experts == 1 and is_zero.any():
+                dead |= {t.name: is_zero[0, group.source_of_channel] for t in group.consumers}
             progress.advance(1)
-    return FoundScales(Folded(read, folds), doubt)
+    return FoundScales(Folded(read, folds), doubt, dead)
 
 
 def _groups(source: Source, written: Mapping[str, TensorInfo]) -> Sequence[FoldGroup]:
@@ -80,8 +90,8 @@ def _judged(group: FoldGroup) -> Collection[str]:
 
 def _find(
     group: FoldGroup, folded: WeightReader, read_written: WeightReader, written: Mapping[str, TensorInfo]
-) -> tuple[Fold, float]:
-    """Scales by least squares, and how far they may be off.
+) -> tuple[Fold, float, NDArray[np.bool_]]:
+    """Scales by least squares, how far they may be off, and which channels are zero, bool (experts, sources).
 
     Rounding errors lean on the weights about as much as they are long, so scales are off by the error itself; and by
     its root over that of the row's length at random.
@@ -102,7 +112,7 @@ def _find(
     error = float(left / energy) if energy > 0 else 0.0
     first = group.producers[0]
     length = 1 if first.is_vector else first.tensor.row_length
-    return Fold(group, scales), _DOUBTS * (error * error + error / length)
+    return Fold(group, scales), _DOUBTS * (error * error + error / length), (xx == 0) & (yy == 0)
 
 
 def _sums(producer: Producer, folded: WeightReader, read_written: WeightReader, written: TensorInfo) -> RowSums:
