@@ -9,7 +9,7 @@ from typing import Any
 from gguf_files.checksums import CHECKSUMS, read_checksums
 from gguf_files.source import Source
 from gguf_files.tensor_types import type_name
-from inspection.against import Compared, compare
+from inspection.against import Compared, Comparison, compare
 from inspection.faults import Fault, UnsoundFileError
 from inspection.metadata_check import eoq_types_of, has_eoq_metadata, metadata_faults
 from inspection.tensor_check import check_tensors
@@ -118,17 +118,15 @@ def _checksums(file: Source) -> tuple[Sequence[int] | None, str | None]:
 
 def _tables(compared: Compared) -> list[str]:
     """Errors by type, and the tensors nearest to their bound or beyond it."""
-    by_type: dict[str, list[int]] = {}
-    for i, c in enumerate(compared.comparisons):
-        by_type.setdefault("copies" if c.is_copy else type_name(c.tensor.type), []).append(i)
+    by_type: dict[str, list[Comparison]] = {}
+    for c in compared.comparisons:
+        by_type.setdefault("copies" if c.is_copy else type_name(c.tensor.type), []).append(c)
     rows = []
-    for kind, numbers in by_type.items():
-        some = [compared.comparisons[i] for i in numbers]
+    for kind, some in by_type.items():
         mean = sum(c.error * c.tensor.weights for c in some) / sum(c.tensor.weights for c in some)
         largest = max(some, key=lambda c: (math.isnan(c.error), c.error))
-        bound = min(c.bound for c in some)
-        rows.append([kind, str(len(some)), *map(_decibels, (mean, largest.error, bound))])
-    lines = [markdown_table(["type", "tensors", "mean error", "largest", "bound"], rows)]
+        rows.append([kind, str(len(some)), *map(_decibels, (mean, largest.error, largest.bound))])
+    lines = [markdown_table(["type", "tensors", "mean error", "largest", "its bound"], rows)]
     rounded = [c for c in compared.comparisons if not c.is_copy]
     worst = sorted(rounded, key=lambda c: (c.is_within, -c.error / c.bound))[:_WORST]
     if worst:
