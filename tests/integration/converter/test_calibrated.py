@@ -24,6 +24,9 @@ from converter import (
 from converter.errors import CalibrationError, StatisticsError
 from converter.statistics import open_statistics
 from eoq_formats.gguf_registration import register
+from gguf_files.source import open_gguf
+from inspection.verify import verify
+from terminal.progress import Progress
 from tests.integration.converter.command_line import assert_refused, run_calibrated
 from tests.samples.gguf_samples import tiny_model, write_gguf
 from tests.samples.tiny_models import write_model
@@ -122,6 +125,22 @@ def test_metadata_names_method_and_text(by_methods: dict[str, ConversionReport])
     fields = gguf.GGUFReader(by_methods["awq+feedback"].target).fields
     assert fields["eoq.method"].contents() == "awq+error-feedback"
     assert "text.txt" in str(fields["eoq.calibration"].contents())
+
+
+def test_every_file_verifies_against_its_source_with_the_errors_of_its_report(
+    source: Path, by_methods: dict[str, ConversionReport]
+) -> None:
+    """Scales are found again but for what rounding hides of them."""
+    for name, report in by_methods.items():
+        found = verify(open_gguf(report.target), 2, Progress(), open_gguf(source))
+        assert found.faults == () and found.has_checksums
+        errors = {c.tensor.name: c.error for c in found.compared.comparisons}
+        assert len(errors) == len(report.records)
+        for record in report.records:
+            if not record.plan.is_copy:
+                rounded = record.error / record.signal
+                close = 0.05 if "awq" in name else 1e-5
+                assert errors[record.plan.tensor.name] == pytest.approx(rounded, rel=close), record.plan.tensor.name
 
 
 def test_statistics_that_are_kept_give_the_same_file_as_those_made_on_the_way(
