@@ -14,7 +14,7 @@ from gguf_files.weights import RowWorkers, SourceWeights
 from inspection.faults import Fault
 from inspection.found_scales import FoundScales, find_scales
 from inspection.metadata_check import METHOD_KEY
-from inspection.promised_error import promised_error
+from inspection.promised_error import LARGEST, promised_error
 from inspection.row_sums import row_sums
 from terminal.progress import Progress
 
@@ -120,7 +120,7 @@ def _compare(
     if promised is None:
         return None
     relative = error / energy if energy > 0 else 0.0 if error == 0 else float("inf")
-    return Comparison(tensor, relative, promised + scales.doubt.get(tensor.name, 0.0))
+    return Comparison(tensor, relative, min(promised + scales.doubt.get(tensor.name, 0.0), LARGEST))
 
 
 def _fault_of(compared: Comparison) -> Iterator[Fault]:

@@ -91,10 +91,11 @@ def _judged(group: FoldGroup) -> Collection[str]:
 def _find(
     group: FoldGroup, folded: WeightReader, read_written: WeightReader, written: Mapping[str, TensorInfo]
 ) -> tuple[Fold, float, NDArray[np.bool_]]:
-    """Scales by least squares, how far they may be off, and which channels are zero, bool (experts, sources).
+    """Scales, how far they may be off, and which channels are zero, bool (experts, sources).
 
-    Rounding errors lean on the weights about as much as they are long, so scales are off by the error itself; and by
-    its root over that of the row's length at random.
+    The scale of a row is the ratio of its lengths. The rounded row is shorter by half its relative error where it was
+    rounded to nearest, and longer by as much where errors have nothing to do with the weights, as under feedback; so
+    scales are off by half the error, and at random by its root over that of the row's length.
     """
     shape = group.experts, group.sources
     xx, xy, yy = np.zeros(shape), np.zeros(shape), np.zeros(shape)
@@ -105,14 +106,14 @@ def _find(
             total += by_expert[:, producer.first : producer.first + group.sources]
     with np.errstate(all="ignore"):  # a damaged file may hold anything
         known = (xy > 0) & (yy > 0) & np.isfinite(xy) & np.isfinite(yy)
-        scales = np.divide(xy, yy, out=np.ones(shape), where=known)
+        scales = np.sqrt(np.divide(xx, yy, out=np.ones(shape), where=known))
         scales = np.where((scales > _SMALLEST) & (scales < 1 / _SMALLEST), scales, 1.0).astype(np.float32)
         left = np.nansum(np.maximum(xx - np.divide(xy * xy, yy, out=np.zeros(shape), where=known), 0))
     energy = np.nansum(xx)
     error = float(left / energy) if energy > 0 else 0.0
     first = group.producers[0]
     length = 1 if first.is_vector else first.tensor.row_length
-    return Fold(group, scales), _DOUBTS * (error * error + error / length), (xx == 0) & (yy == 0)
+    return Fold(group, scales), _DOUBTS * (error * error / 4 + error / length), (xx == 0) & (yy == 0)
 
 
 def _sums(producer: Producer, folded: WeightReader, read_written: WeightReader, written: TensorInfo) -> RowSums:
