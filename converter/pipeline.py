@@ -15,10 +15,12 @@ from converter.report.as_json import write_report
 from converter.report.metadata import target_metadata
 from converter.rounding import RoundedRows, WeightedError
 from converter.rounding_method import RoundingMethod, rounding_method
+from converter.statistics.least_size import least_size
 from gguf_files.output import GgufOutput
 from gguf_files.source import Source
 from gguf_files.weights import Bytes, RowWorkers
-from output_files.target import check_not_input, check_space, resolve_target
+from output_files.claim import claimed
+from output_files.target import check_space, resolve_target
 
 
 def convert(
@@ -39,16 +41,18 @@ def convert(
     clock = StageClock()
     options, progress = options or ConversionOptions(), progress or ConversionProgress()
     model_path, target = Path(model_path), resolve_target(Path(target))
-    for written in (target, report_path(target)):
-        check_not_input(written, (options.statistics, *(text.path for text in options.calibration.texts)))
     recorded = options.recorded(None if proposals is None else f"{proposals.planner}, {proposals.digest}")
-    with _opened(model_path, target, options, progress) as source, RowWorkers(options.threads) as workers:
+    with (
+        claimed(*_files(model_path, target, options)),
+        _opened(model_path, target, options, progress) as source,
+        RowWorkers(options.threads) as workers,
+    ):
         plan = _plan(source, options, proposals)
-        check_space(target.parent, plan.nbytes, f"the output {target.name}")
+        _check_space(source, target, plan, options)
         clock.add("reading the model", clock.total)
         with rounding_method(source, target, plan, options, workers, progress, clock) as method:
             plan = method.plan
-            check_space(target.parent, plan.nbytes, f"the output {target.name}")  # it may have grown
+            check_space((target.parent, plan.nbytes, f"the output {target.name}"))  # it may have grown
             metadata = target_metadata(source.metadata, plan, recorded, method.name, method.statistics)
             output = GgufOutput(target, metadata, plan.outputs, source.alignment, with_checksums=True)
             progress.stage("quantising", plan.weights)
@@ -57,6 +61,7 @@ def convert(
                 for number, tensor in enumerate(plan.tensors, 1):
                     records.append(_convert_tensor(tensor, method, output, progress))
                     progress.tensor_done(records[-1], number, len(plan.tensors))
+                source.check_unchanged()
                 output.commit()
         report = ConversionReport(
             target,
@@ -91,11 +96,36 @@ def dry_run(
         return PlannedFile.of(_plan(source, options, proposals), source)
 
 
+def _files(model_path: Path, target: Path, options: ConversionOptions) -> tuple[list[Path], list[Path]]:
+    """What is written, and what is read as far as it is known before the model is open."""
+    outputs, inputs = [target, report_path(target)], [model_path, *(text.path for text in options.calibration.texts)]
+    if options.statistics is not None:
+        (inputs if options.statistics.exists() else outputs).append(options.statistics)
+    return outputs, inputs
+
+
 def _opened(
     model_path: Path, target: Path, options: ConversionOptions, progress: ConversionProgress
 ) -> AbstractContextManager[Source]:
     least_bits = options.types.least_bits_per_weight
-    return open_model(model_path, target, options.source, options.threads, progress, least_bits)
+    folder = _statistics_folder(target, options)
+    return open_model(model_path, target, options.source, options.threads, progress, least_bits, folder)
+
+
+def _statistics_folder(target: Path, options: ConversionOptions) -> Path | None:
+    """Where a calibration for this conversion is put; None where none is needed."""
+    if not options.rounding.is_calibrated or (options.statistics is not None and options.statistics.exists()):
+        return None
+    return options.statistics.absolute().parent if options.statistics else options.source.work_dir or target.parent
+
+
+def _check_space(source: Source, target: Path, plan: Plan, options: ConversionOptions) -> None:
+    needs = [(target.parent, plan.nbytes, f"the output {target.name}")]
+    folder = _statistics_folder(target, options)
+    if folder is not None and plan.eoq_types:
+        matrices = ((t.name, t.row_length, t.matrices) for t in source.tensors if t.dimensions > 1)
+        needs.append((folder, least_size(matrices), "the statistics"))
+    check_space(*needs)
 
 
 def _plan(source: Source, options: ConversionOptions, proposals: Proposals | None) -> Plan:

@@ -127,13 +127,6 @@ def run(arguments: argparse.Namespace) -> None:
         display.table(report)
 
 
-def left(arguments: argparse.Namespace) -> str:
-    """What is there after an interruption."""
-    if arguments.stats and arguments.stats.exists():
-        return f"{arguments.output} was not written; the statistics are in {arguments.stats}"
-    return "nothing was written"
-
-
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    return run_tool(run, parse_arguments(words, prog), left)
+    return run_tool(run, parse_arguments(words, prog))

@@ -38,10 +38,11 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
 
 def run(arguments: argparse.Namespace) -> None:
     from evaluation import EvaluationOptions, EvaluationProgress, evaluate
+    from evaluation.base_logits import kept_files
     from evaluation.display import EvaluationDisplay
     from evaluation.plot import plot
     from evaluation.report import as_json, setting, table
-    from output_files.target import check_outputs
+    from output_files.claim import claimed
     from output_files.whole import write_whole
     from terminal.cores import available_cores
 
@@ -55,18 +56,19 @@ def run(arguments: argparse.Namespace) -> None:
         base_logits=arguments.base_logits,
     )
     outputs = [path for path in (arguments.json, arguments.plot) if path is not None]
-    check_outputs(outputs)
+    inputs = [arguments.base, *arguments.models, arguments.text, *kept_files(arguments.base_logits)]
     task = (arguments.base, arguments.models, arguments.text, options)
-    if arguments.quiet:
-        evaluation = evaluate(*task, EvaluationProgress(), outputs)
-    else:
-        with EvaluationDisplay() as display:
-            evaluation = evaluate(*task, display, outputs)
-    print(setting(evaluation), table(evaluation), sep="\n\n")
-    if arguments.json:
-        write_whole(arguments.json, json.dumps(as_json(evaluation), indent=2) + "\n")
-    if arguments.plot:
-        plot(evaluation, arguments.plot)
+    with claimed(outputs, inputs):
+        if arguments.quiet:
+            evaluation = evaluate(*task, EvaluationProgress(), outputs)
+        else:
+            with EvaluationDisplay() as display:
+                evaluation = evaluate(*task, display, outputs)
+        print(setting(evaluation), table(evaluation), sep="\n\n")
+        if arguments.json:
+            write_whole(arguments.json, json.dumps(as_json(evaluation), indent=2) + "\n")
+        if arguments.plot:
+            plot(evaluation, arguments.plot)
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     from converter.plan.planners.fastewq import DATASET, read_dataset, write_dataset
     from converter.plan.planners.fastewq.measured import measured_rows
     from converter.report.display import ConversionDisplay
+    from output_files.claim import claimed
     from output_files.target import resolve_target
     from output_files.whole import whole_or_not
     from terminal.cores import available_cores
@@ -40,18 +41,19 @@ def run(arguments: argparse.Namespace) -> None:
     target = resolve_target(arguments.dataset)
     dataset = read_dataset(target if target.exists() else DATASET)
     threads = available_cores() if arguments.threads is None else arguments.threads
-    for path in arguments.models:
-        with (
-            ConversionDisplay() as display,
-            open_model(path, target, source_access(arguments), threads, display) as source,
-        ):
-            made = make_proposals(source, EwqRequest(x=arguments.x), TypeOptions(), threads, display)
-            assert made.decisions is not None
-            rows = measured_rows(source, path, made.blocks, made.decisions)
-        dataset = dataset.with_model(rows)
-        print(f"{path}: {len(rows)} blocks, {sum(row.quantized for row in rows)} of them quantised")
-    with whole_or_not(target) as temporary:
-        write_dataset(dataset, temporary)
+    with claimed([target], arguments.models):
+        for path in arguments.models:
+            with (
+                ConversionDisplay() as display,
+                open_model(path, target, source_access(arguments), threads, display) as source,
+            ):
+                made = make_proposals(source, EwqRequest(x=arguments.x), TypeOptions(), threads, display)
+                assert made.decisions is not None
+                rows = measured_rows(source, path, made.blocks, made.decisions)
+            dataset = dataset.with_model(rows)
+            print(f"{path}: {len(rows)} blocks, {sum(row.quantized for row in rows)} of them quantised")
+        with whole_or_not(target) as temporary:
+            write_dataset(dataset, temporary)
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:

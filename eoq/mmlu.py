@@ -40,15 +40,20 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from output_files.claim import claimed
+
+    with claimed([arguments.json], [arguments.questions, arguments.dev]):
+        _ask(arguments)
+
+
+def _ask(arguments: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
     from evaluation.mmlu import Server, ask_all, read_questions, score
     from evaluation.mmlu.ask import by_subject
-    from output_files.target import check_outputs
     from output_files.whole import write_whole
 
-    check_outputs([arguments.json], [arguments.questions, arguments.dev])
     questions = read_questions(arguments.questions)
     if arguments.limit:
         seen: dict[str, int] = {}

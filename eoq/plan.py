@@ -126,6 +126,7 @@ def run(arguments: argparse.Namespace) -> None:
     from converter.plan.planners.presets import PRESETS
     from converter.planning import ModelPlan, plan_model
     from converter.report.display import ConversionDisplay
+    from output_files.claim import claimed
     from output_files.whole import write_whole
     from terminal.cores import available_cores
 
@@ -133,25 +134,27 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join(f"{name}: {preset.description}" for name, preset in PRESETS.items()))
         return
     request, machines = request_of(arguments), parse_machines(arguments.machine)
-    with ConversionDisplay() as display:
-        planned = plan_model(
-            arguments.model,
-            request,
-            TypeOptions(tensor_types=tuple(arguments.tensor_type)),
-            source_access(arguments),
-            available_cores() if arguments.threads is None else arguments.threads,
-            display,
-            machines=machines,
-            context=arguments.context,
-            outputs=[path for path in (arguments.json, arguments.plot) if path is not None],
-            needs_tensors=bool(arguments.plot or arguments.table),
-        )
-    print("\n".join(planned.lines(arguments.context, all_tensors=arguments.table, plan_path=arguments.json)))
-    if arguments.json:
-        content = json.dumps(planned.as_plan_file(arguments.json), indent=1, ensure_ascii=False)
-        write_whole(arguments.json, content + "\n")
-    if arguments.plot and isinstance(planned, ModelPlan):
-        plot_plan(planned.plan, planned.architecture, arguments.plot, planned.planned.decisions)
+    outputs = [path for path in (arguments.json, arguments.plot) if path is not None]
+    with claimed(outputs, [arguments.model, arguments.stats, arguments.dataset]):
+        with ConversionDisplay() as display:
+            planned = plan_model(
+                arguments.model,
+                request,
+                TypeOptions(tensor_types=tuple(arguments.tensor_type)),
+                source_access(arguments),
+                available_cores() if arguments.threads is None else arguments.threads,
+                display,
+                machines=machines,
+                context=arguments.context,
+                outputs=outputs,
+                needs_tensors=bool(arguments.plot or arguments.table),
+            )
+        print("\n".join(planned.lines(arguments.context, all_tensors=arguments.table, plan_path=arguments.json)))
+        if arguments.json:
+            content = json.dumps(planned.as_plan_file(arguments.json), indent=1, ensure_ascii=False)
+            write_whole(arguments.json, content + "\n")
+        if arguments.plot and isinstance(planned, ModelPlan):
+            plot_plan(planned.plan, planned.architecture, arguments.plot, planned.planned.decisions)
 
 
 def request_of(arguments: argparse.Namespace) -> "Request":

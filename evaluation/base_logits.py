@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +18,9 @@ from evaluation.model_file import ModelFile
 from evaluation.perplexity_output import Estimate, error_lines, parse_chunk_count, parse_chunks_done, parse_perplexity
 from evaluation.perplexity_program import NAME, PerplexityProgram
 from evaluation.progress import EvaluationProgress
-from output_files.whole import write_whole
+from output_files.claim import claimed, keep
+from output_files.leftovers import scratch_folder
+from output_files.whole import explained, write_whole
 
 _MAGIC = b"_logits_"
 MIN_SCORED = 100
@@ -59,25 +61,25 @@ def base_logits(
     kept: Path | None,
     work_dir: Path | None,
     progress: EvaluationProgress,
+    inputs: Sequence[Path] = (),
 ) -> Iterator[BaseLogits]:
     """Run the base over the text. The file lies in `work_dir` and is removed at the end, unless it is to be `kept`.
 
     A kept file is used again if base, text, options and program are the same: what it belongs to stands in a file of
-    the same name with `.json` added. Raises EvaluationError.
+    the same name with `.json` added; neither is written over one of the `inputs`. Raises EvaluationError, TargetError.
     """
     if kept is not None:
-        yield _kept(base, text, chunks, program, kept, progress)
+        yield _kept(base, text, chunks, program, kept, progress, inputs)
         return
-    with _folder(work_dir) as folder:
+    if work_dir is not None and not work_dir.is_dir():
+        raise EvaluationError(f"the work folder {work_dir} does not exist")
+    with scratch_folder(work_dir or Path(tempfile.gettempdir())) as folder:
         yield _compute(base, text, chunks, program, folder / "base.logits", progress)
 
 
-@contextmanager
-def _folder(parent: Path | None) -> Iterator[Path]:
-    if parent is not None and not parent.is_dir():
-        raise EvaluationError(f"the work folder {parent} does not exist")
-    with tempfile.TemporaryDirectory(prefix=".eoq-evaluation.", dir=parent) as folder:
-        yield Path(folder)
+def kept_files(kept: Path | None) -> tuple[Path, ...]:
+    """The file in which log-probabilities are to be kept, and that which tells what they belong to."""
+    return () if kept is None else (kept, kept.with_name(kept.name + ".json"))
 
 
 def _compute(
@@ -144,8 +146,9 @@ def _kept(
     program: PerplexityProgram,
     file: Path,
     progress: EvaluationProgress,
+    inputs: Sequence[Path],
 ) -> BaseLogits:
-    note = file.with_name(file.name + ".json")
+    _, note = kept_files(file)
     belongs_to = {
         "base": _identity(base.path),
         "vocabulary": base.vocabulary_digest,
@@ -162,22 +165,22 @@ def _kept(
             return BaseLogits(file, Estimate(**known["perplexity"]), known["chunks"], known["scored"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    if not file.parent.is_dir():
-        raise EvaluationError(f"the folder of {file} does not exist")
     if file.exists() and not _is_ours(file):
         raise EvaluationError(f"{file} holds no log-probabilities; it is not overwritten, name another file for them")
-    note.unlink(missing_ok=True)
-    with _folder(file.parent) as folder:
+    with claimed((file, note), inputs), scratch_folder(file.parent) as folder:
+        note.unlink(missing_ok=True)
         computed = _compute(base, text, chunks, program, folder / file.name, progress)
-        computed.file.replace(file)
-    recorded = {
-        "belongs_to": belongs_to,
-        "bytes": file.stat().st_size,
-        "perplexity": asdict(computed.perplexity),
-        "chunks": computed.chunks,
-        "scored": computed.scored,
-    }
-    write_whole(note, json.dumps(recorded, indent=2) + "\n")
+        with explained(f"cannot write {file}"):
+            computed.file.replace(file)
+        recorded = {
+            "belongs_to": belongs_to,
+            "bytes": file.stat().st_size,
+            "perplexity": asdict(computed.perplexity),
+            "chunks": computed.chunks,
+            "scored": computed.scored,
+        }
+        write_whole(note, json.dumps(recorded, indent=2) + "\n")
+    keep(f"the base's log-probabilities are kept in {file}")
     return BaseLogits(file, computed.perplexity, computed.chunks, computed.scored)
 
 

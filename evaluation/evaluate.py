@@ -9,7 +9,7 @@ from pathlib import Path
 from evaluation.base_logits import BaseLogits, base_logits
 from evaluation.errors import EvaluationError, OutputError
 from evaluation.measurement import Evaluation, Measurement
-from evaluation.model_file import ModelFile, check_same_vocabulary, describe
+from evaluation.model_file import ModelFile, check_same_vocabulary, describe, open_file
 from evaluation.perplexity_output import (
     Estimate,
     error_lines,
@@ -19,6 +19,7 @@ from evaluation.perplexity_output import (
 )
 from evaluation.perplexity_program import NAME, PerplexityProgram
 from evaluation.progress import EvaluationProgress
+from gguf_files.unchanged import file_states, unchanged
 from llama_programs.find import find_program
 from output_files.target import check_not_input
 from terminal.cores import available_cores
@@ -72,23 +73,28 @@ def evaluate(
     progress = progress or EvaluationProgress()
     if not text.is_file() or text.stat().st_size == 0:
         raise EvaluationError(f"the text {text} does not exist or is empty")
+    opened = [open_file(path) for path in (base, *models)]
+    read = [text, *(path for source in opened for path in source.paths)]
     for output in outputs:
-        check_not_input(output, [text])
-    base_file = describe(base, outputs)
-    files = [describe(model, outputs) for model in models]
+        check_not_input(output, read)
+    base_file, *files = (describe(path, source) for path, source in zip((base, *models), opened, strict=True))
     for file in files:
         check_same_vocabulary(base_file, file)
     path = find_program(NAME, options.llama_bin)
     program = PerplexityProgram(path, options.context, options.threads, options.gpu_layers)
-    with base_logits(
-        base_file,
-        text,
-        options.chunks,
-        program,
-        kept=options.base_logits,
-        work_dir=options.work_dir,
-        progress=progress,
-    ) as logits:
+    with (
+        unchanged(file_states(read)),
+        base_logits(
+            base_file,
+            text,
+            options.chunks,
+            program,
+            kept=options.base_logits,
+            work_dir=options.work_dir,
+            progress=progress,
+            inputs=read,
+        ) as logits,
+    ):
         measurements = []
         for number, file in enumerate(files, 1):
             progress.model_run(file.path, number, len(files))

@@ -2,16 +2,15 @@
 
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.errors import EvaluationError
 from gguf_files.names import BLOCK
-from gguf_files.source import open_gguf
+from gguf_files.source import Source, open_gguf
 from gguf_files.tensor_types import eoq_type
 from gguf_files.tensors import TensorInfo
-from output_files.target import check_not_input
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,15 @@ class ModelFile:
     """SHA-256 of the tokens' texts."""
 
 
-def describe(path: Path, outputs: Iterable[Path] = ()) -> ModelFile:
-    """Read the head of a GGUF file. Raises EvaluationError, SourceError for a damaged file, and TargetError where one
-    of the `outputs` would write over it."""
+def open_file(path: Path) -> Source:
+    """Read the head of a GGUF file, and of its splits. Raises EvaluationError, or SourceError for a damaged file."""
     if not path.is_file():
         raise EvaluationError(f"{path} does not exist or is no file")
-    source = open_gguf(path)
-    for output in outputs:
-        check_not_input(output, source.paths)
+    return open_gguf(path)
+
+
+def describe(path: Path, source: Source) -> ModelFile:
+    """What the head of an open file tells. Raises EvaluationError for one without a vocabulary."""
     tokens = next((entry for entry in source.metadata if entry.key == "tokenizer.ggml.tokens"), None)
     if tokens is None:
         raise EvaluationError(f"{path} has no vocabulary (tokenizer.ggml.tokens), so no text can be evaluated with it")

@@ -1,6 +1,8 @@
-"""A GGUF file mapped into memory, its header read."""
+"""An open GGUF file: its head, and its data by and by."""
 
 import mmap
+import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -8,28 +10,51 @@ from numpy.typing import NDArray
 
 from gguf_files.errors import SourceError
 from gguf_files.header import GgufHeader, parse_header
+from gguf_files.unchanged import FileState, changed
 
 
 class MappedGguf:
-    """One GGUF file, mapped read-only. Raises SourceError where it is none."""
+    """One GGUF file. Its head is read from a mapping; its data is not, as whoever looks at a mapping of a file that is
+    cut short, or on a disk that fails, is killed by a signal. Raises SourceError where it is none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with path.open("rb") as file:
-                if file.seek(0, 2) == 0:
-                    raise SourceError(f"{path} cannot be read as GGUF: it is empty")
-                self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for a writer
+            weakref.finalize(self, os.close, self._descriptor)
+            self.state = FileState.of(self._descriptor)
+            if self.state.size == 0:
+                raise SourceError(f"{path} cannot be read as GGUF: it is empty")
+            head = mmap.mmap(self._descriptor, self.state.size, access=mmap.ACCESS_READ)
+        except ValueError:  # there is less of it by now
+            raise changed(path) from None
         except OSError as e:
             raise SourceError(f"{path} cannot be read: {e.strerror}") from None
         try:
-            self.header: GgufHeader = parse_header(self.map)
+            self.header: GgufHeader = parse_header(head)
         except SourceError as e:
             raise SourceError(f"{path} cannot be read as GGUF: {e}") from None
-        self.bytes: NDArray[np.uint8] = np.frombuffer(self.map, dtype=np.uint8)
+        finally:
+            head.close()
 
-    def drop_pages(self, start: int, size: int) -> None:
-        """Let go of what was read, so that memory in use does not grow to the size of the file."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            first = start // mmap.PAGESIZE * mmap.PAGESIZE
-            self.map.madvise(mmap.MADV_DONTNEED, first, start + size - first)
+    def read(self, start: int, size: int) -> NDArray[np.uint8]:
+        """`size` bytes from `start` on, in memory of their own.
+
+        Raises SourceError where they cannot be read, or the file is not what it was when it was opened.
+        """
+        data = np.empty(size, dtype=np.uint8)
+        left = data.data
+        try:
+            while left and (count := os.preadv(self._descriptor, [left], start)):
+                left, start = left[count:], start + count
+        except OSError as e:
+            raise SourceError(f"{self.path} cannot be read: {e.strerror}") from None
+        if left:
+            raise changed(self.path)
+        self.check_unchanged()
+        return data
+
+    def check_unchanged(self) -> None:
+        """Raises SourceError where somebody has written to the file. Another file under its name does no harm."""
+        if FileState.of(self._descriptor) != self.state:
+            raise changed(self.path)

@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -13,7 +13,7 @@ from gguf_files.header import MetadataEntry, TensorEntry, align, pack_header
 from gguf_files.tensors import TensorInfo
 from gguf_files.weights import Bytes
 from output_files.errors import TargetError
-from output_files.whole import bring_to_disk, explained, temporary_name
+from output_files.whole import explained, partial_file, put_in_place
 
 _READ_BYTES = 1 << 22
 
@@ -42,13 +42,14 @@ class GgufOutput:
         self.head = self._pack_head([0] * len(tensors))
         self.size = len(self.head) + sum(align(t.nbytes, alignment) for t in self.tensors)
         """Bytes of the finished file."""
-        self._temporary = temporary_name(target)
+        self._cleaning = ExitStack()
         self._checksums: list[int] = []
 
     def __enter__(self) -> Self:
-        with explained(f"cannot write {self.target}"):
-            self._file = self._temporary.open("xb")
         try:
+            with explained(f"cannot write {self.target}"):
+                self._partial = self._cleaning.enter_context(partial_file(self.target))
+                self._file = self._cleaning.enter_context(self._partial.open("wb"))
             self._write(self.head)
         except BaseException:
             self._discard()
@@ -85,8 +86,7 @@ class GgufOutput:
             os.fsync(self._file.fileno())
             self._file.close()
             self._check()
-            self._temporary.replace(self.target)
-            bring_to_disk(self.target.parent)
+            put_in_place(self._partial, self.target)
 
     def _pack_head(self, checksums: Sequence[int]) -> bytes:
         entries = [*self._metadata, checksums_entry(checksums)] if self._with_checksums else self._metadata
@@ -98,7 +98,7 @@ class GgufOutput:
 
     def _check(self) -> None:
         """Read the file again and compare it with what was meant to be in it. Raises TargetError."""
-        with self._temporary.open("rb") as file:
+        with self._partial.open("rb") as file:
             same = os.fstat(file.fileno()).st_size == self.size and file.read(len(self.head)) == self.head
             for entry, checksum in zip(self.tensors, self._checksums, strict=True):
                 file.seek(len(self.head) + entry.offset)
@@ -108,8 +108,7 @@ class GgufOutput:
 
     def _discard(self) -> None:
         with suppress(OSError):  # the rest of the buffer may not fit on a full disk
-            self._file.close()
-        self._temporary.unlink(missing_ok=True)
+            self._cleaning.close()
 
 
 def _layout(tensors: Sequence[TensorInfo], alignment: int) -> list[TensorEntry]:

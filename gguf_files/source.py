@@ -1,4 +1,4 @@
-"""The model to convert: the tensors and metadata of a GGUF file, or of all its splits, mapped into memory."""
+"""The model to convert: the tensors and metadata of a GGUF file, or of all its splits."""
 
 import re
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from gguf_files.header import MetadataEntry
 from gguf_files.mapped import MappedGguf
 from gguf_files.tensor_types import row_bytes
 from gguf_files.tensors import TensorInfo
+from gguf_files.unchanged import FileState
 
 _SPLIT_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
@@ -28,6 +29,7 @@ class Source:
 
     def __init__(self, files: Sequence[MappedGguf]) -> None:
         self.paths = tuple(file.path for file in files)
+        self._files = files
         self.metadata: tuple[MetadataEntry, ...] = files[0].header.metadata
         self.alignment = files[0].header.alignment
         self.tensors: list[TensorInfo] = []
@@ -49,7 +51,7 @@ class Source:
 
     @property
     def nbytes(self) -> int:
-        return sum(path.stat().st_size for path in self.paths)
+        return sum(file.state.size for file in self._files)
 
     def value(self, key: str) -> str | int | float | bool | None:
         """A value of the metadata, with the architecture for `{arch}`; None if there is none, or for an array."""
@@ -62,21 +64,27 @@ class Source:
         return content if isinstance(content, int) else None
 
     def rows(self, tensor: TensorInfo, start: int, stop: int) -> NDArray[np.uint8]:
-        """Rows [start, stop) as they lie in the file, uint8 (rows, row bytes), read-only."""
-        place = self._places[tensor.name]
-        size = row_bytes(tensor.type, tensor.row_length)
-        data = place.file.bytes[place.start + start * size : place.start + stop * size]
-        return data.reshape(stop - start, size)
+        """Rows [start, stop) as they lie in the file, uint8 (rows, row bytes).
 
-    def release(self, tensor: TensorInfo, start: int, stop: int) -> None:
-        """Give back the memory of rows [start, stop), which will not be looked at soon."""
+        Raises SourceError where they cannot be read, or the file has changed since it was opened.
+        """
         place = self._places[tensor.name]
         size = row_bytes(tensor.type, tensor.row_length)
-        place.file.drop_pages(place.start + start * size, (stop - start) * size)
+        return place.file.read(place.start + start * size, (stop - start) * size).reshape(stop - start, size)
+
+    @property
+    def states(self) -> dict[Path, FileState]:
+        """What the files were when they were opened."""
+        return {file.path: file.state for file in self._files}
+
+    def check_unchanged(self) -> None:
+        """Raises SourceError where somebody has written to one of the files since they were opened."""
+        for file in self._files:
+            file.check_unchanged()
 
 
 def open_gguf(path: Path) -> Source:
-    """Open a GGUF file with all its splits. Raises SourceError. The mapping ends with the last array taken from it."""
+    """Open a GGUF file with all its splits. Raises SourceError."""
     first = MappedGguf(path)
     return Source([first, *_other_splits(first)])
 

@@ -71,9 +71,7 @@ class SourceWeights:
         stored = self.source.rows(tensor, start, stop)
         eoq = eoq_type(tensor.type)
         if eoq is not None:
-            floats = kernels.dequantize(stored, eoq)
-            self.source.release(tensor, start, stop)
-            return floats
+            return kernels.dequantize(stored, eoq)
         size = (stop - start) * tensor.row_length
         if self._buffer.size < size:
             self._buffer = np.empty(size, dtype=np.float32)
@@ -84,7 +82,6 @@ class SourceWeights:
             widen_bfloat16(stored.view(np.uint16), floats)
         else:
             self.workers.run(stop - start, lambda a, b: _to_floats(stored[a:b], tensor.type, floats[a:b]))
-        self.source.release(tensor, start, stop)
         return floats
 
 

@@ -3,17 +3,16 @@
 import hashlib
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ggml_patch.versions import LlamaCppVersion
 from llama_programs.errors import FetchError
+from output_files import leftovers
 
 
 def cache_folder() -> Path:
@@ -31,11 +30,8 @@ def sha256_of(path: Path) -> str:
 def scratch_folder(beside: Path) -> Iterator[Path]:
     """A temporary folder on the file system of `beside`, so that what it holds can be renamed into place."""
     beside.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{beside.name}.", dir=beside.parent))
-    try:
+    with leftovers.scratch_folder(beside.parent) as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pip_download(requirement: str, folder: Path, *, source: bool = False) -> Path:

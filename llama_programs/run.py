@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from llama_programs import bound_launcher
 from llama_programs.errors import ProgramFailed
 
 _PATIENCE = 10.0
@@ -23,9 +25,13 @@ _SAID = 3000
 def running(command: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
     """A program without input in a process group of its own, which ends with the context whatever happens in it.
 
-    `options` are those of subprocess.Popen. Raises ProgramFailed where it cannot be started.
+    On Linux it is killed when this process is, or the thread that is in the context. `options` are those of
+    subprocess.Popen. Raises ProgramFailed where it cannot be started.
     """
+    command = list(command)
     try:
+        if sys.platform == "linux" and (program := shutil.which(command[0])):
+            command = [sys.executable, "-I", "-S", bound_launcher.__file__, str(os.getpid()), program, *command]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
     except OSError as error:
         raise ProgramFailed(f"{command[0]} cannot be run: {error.strerror}") from None

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from output_files.errors import TargetError
+from output_files.sizes import size_text
 from output_files.whole import explained
 
 
@@ -33,28 +34,56 @@ def check_writable(folder: Path) -> None:
 
 
 def check_not_input(target: Path, inputs: Iterable[Path | None]) -> None:
-    """Refuse to write over what is read, also through another name of the same file. Raises TargetError."""
+    """Refuse to write over what is read, also through another name of the same file. Raises TargetError.
+
+    An input that is a folder stands for the files in it.
+    """
     for path in inputs:
         if path is None:
             continue
-        if path.resolve() == target.resolve() or (path.exists() and target.exists() and target.samefile(path)):
-            raise TargetError(f"the output {target} would write over {path}, which is read; give another name")
+        for file in _files_of(path):
+            if file.resolve() == target.resolve() or _is_same(target, file):
+                raise TargetError(f"the output {target} would write over {file}, which is read; give another name")
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    return first.exists() and second.exists() and first.samefile(second)
+
+
+def _files_of(path: Path) -> list[Path]:
+    try:
+        return [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
+    except OSError:  # whoever reads the folder will say so
+        return []
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = ()) -> None:
-    """Refuse, before hours of work, outputs that cannot be written or would write over an input. Raises TargetError."""
-    read = list(inputs)
-    for path in outputs:
-        if path is not None:
-            check_not_input(resolve_target(path), read)
+    """Refuse, before hours of work, outputs that cannot be written, or would write over an input or over each other.
+
+    Raises TargetError.
+    """
+    targets = [resolve_target(path) for path in outputs if path is not None]
+    read = [file for path in inputs if path is not None for file in _files_of(path)]
+    for number, target in enumerate(targets):
+        check_not_input(target, read)
+        if any(target == other or _is_same(target, other) for other in targets[:number]):
+            raise TargetError(f"two outputs would be written to {target}; give each a name of its own")
 
 
-def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raises TargetError if the folder's disk has less room than `needed` bytes."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise TargetError(f"{what} needs {_size(needed)}, but the disk of {folder} has only {_size(free)} left")
+def check_space(*needs: tuple[Path, int, str]) -> None:
+    """Ask for room for all that will be there at once: folder, bytes, and what it is.
 
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+    Raises TargetError if a disk has too little for what goes to its folders together.
+    """
+    by_disk: dict[int, list[tuple[Path, int, str]]] = {}
+    for need in needs:
+        by_disk.setdefault(need[0].stat().st_dev, []).append(need)
+    for together in by_disk.values():
+        folder, needed = together[0][0], sum(size for _, size, _ in together)
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            what = " and ".join(name for _, _, name in together)
+            raise TargetError(
+                f"{what} need{'s' * (len(together) == 1)} {size_text(needed)}, "
+                f"but the disk of {folder} has only {size_text(free)} left"
+            )

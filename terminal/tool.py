@@ -10,6 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from eoq_formats.errors import EoqError
+from output_files.claim import kept
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -29,13 +30,23 @@ def run_tool(
 ) -> int:
     """Run a tool to its end and return its exit status.
 
-    An error that a user can mend ends in one line on standard error and status 1; a signal in a line with what is
-    `left` of the work, by way of all clean-up code, and 128 + its number. More signals meanwhile change nothing.
+    An error that a user can mend ends in one line on standard error and status 1, a signal in a line and 128 + its
+    number, by way of all clean-up code. Both lines say what is kept of the work (`output_files.claim.kept`), and if it
+    is nothing, a signal's what is `left`. More signals meanwhile change nothing.
     """
+    kept()
     for number in _SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
     sys.unraisablehook = _raise_again
+    try:
+        return _status(run, arguments)
+    except _Interrupted as interrupted:
+        print("; ".join(["error: interrupted", *(kept() or [left(arguments)])]), file=sys.stderr)
+        return 128 + interrupted.number
+
+
+def _status(run: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:
     try:
         run(arguments)
         sys.stdout.flush()
@@ -44,18 +55,20 @@ def run_tool(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except (EoqError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("; ".join([f"error: {error}", *kept()]), file=sys.stderr)
         return 1
-    except _Interrupted as interrupted:
-        print(f"error: interrupted; {left(arguments)}", file=sys.stderr)
-        return 128 + interrupted.number
     return 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     for other in _SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
+        # not SIG_IGN: children would inherit it, and Python complains of signals that came at the same time
+        signal.signal(other, _overlook)
     raise _Interrupted(number)
+
+
+def _overlook(number: int, frame: FrameType | None) -> None:
+    """A signal while the end is on its way."""
 
 
 _RAISED_AGAIN = 0.02

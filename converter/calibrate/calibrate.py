@@ -10,9 +10,11 @@ from converter.errors import CalibrationError
 from converter.options import OWN_TEXT, CalibrationOptions, CalibrationText
 from converter.statistics import Statistics, fingerprint, open_statistics
 from gguf_files.source import Source
+from gguf_files.unchanged import unchanged
 from llama_programs.find import find_program
 from llama_programs.run import ending, listen
-from output_files.target import resolve_target
+from output_files.claim import keep
+from output_files.target import check_not_input, resolve_target
 from terminal.progress import Progress
 
 PROGRAM = "llama-moments"
@@ -30,16 +32,18 @@ def calibrate(
     is done. Raises CalibrationError, NoProgramError or TargetError.
     """
     target = resolve_target(target)
+    for companion in leftovers(target):
+        check_not_input(companion, [*source.paths, *(text.path for text in options.texts)])
     program = find_program(PROGRAM, options.llama_bin)
     progress.stage("loading the model for calibration", 0)
-    with text_files(options) as texts, _leftovers_of(target):
+    with text_files(options) as texts, _leftovers_of(target), unchanged(source.states):
         command = [str(program), *_arguments(source, texts, target, options, threads)]
         listener = _Listener(progress)
         status, said = listen(command, listener.heard)
-    if status:
-        errors = _ERROR.findall(said)
-        reason = errors[-1] if errors else f"{PROGRAM} {ending(status)}"
-        raise CalibrationError(f"{source.paths[0]} cannot be calibrated ({reason}); {WAYS_OUT}")
+        if status:
+            errors = _ERROR.findall(said)
+            reason = errors[-1] if errors else f"{PROGRAM} {ending(status)}"
+            raise CalibrationError(f"{source.paths[0]} cannot be calibrated ({reason}); {WAYS_OUT}")
     return open_statistics(target)
 
 
@@ -56,7 +60,9 @@ def _leftovers_of(target: Path) -> Iterator[None]:
     finally:
         part, checkpoint, unfinished = leftovers(target)
         unfinished.unlink(missing_ok=True)
-        if not checkpoint.exists():
+        if checkpoint.exists():
+            keep(f"{checkpoint} is kept for --resume")
+        else:
             part.unlink(missing_ok=True)
 
 

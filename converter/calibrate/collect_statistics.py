@@ -9,6 +9,7 @@ from converter.errors import CalibrationError
 from converter.ingest import open_model
 from converter.options import CalibrationOptions, CalibrationText, SourceAccess
 from converter.statistics import Statistics
+from output_files.claim import claimed
 from output_files.target import check_not_input, resolve_target
 from output_files.whole import explained
 from terminal.progress import Progress
@@ -28,8 +29,10 @@ def collect_statistics(
     """
     progress = progress or Progress()
     target = resolve_target(target)
-    check_not_input(target, [text.path for text in options.texts])
-    with open_model(model_path, target, access, threads, progress) as source:
+    with (
+        claimed([target], [model_path, *(text.path for text in options.texts)]),
+        open_model(model_path, target, access, threads, progress) as source,
+    ):
         return calibrate(source, target, options, threads, progress)
 
 
@@ -53,11 +56,14 @@ def collect_by_text(
             raise CalibrationError(f"two of the texts would be kept in {twice[0]}; rename one of them")
         with explained(f"the folder {folder} cannot be made"):
             folder.mkdir(exist_ok=True)
-        for target in targets:
-            check_not_input(resolve_target(target), [text.path for text in options.texts])
         found = []
         tokens = max(options.tokens // len(texts), options.sequence_length)
-        with open_model(model_path, folder / "model", access, threads, progress) as source:
+        with (
+            claimed(targets, [model_path, *(text.path for text in options.texts)]),
+            open_model(model_path, folder / "model", access, threads, progress) as source,
+        ):
+            for target in targets:
+                check_not_input(target, source.paths)
             for text, target in zip(texts, targets, strict=True):
                 alone = replace(options, texts=(CalibrationText(text.path),), tokens=tokens)
                 found.append(calibrate(source, target, alone, threads, progress))

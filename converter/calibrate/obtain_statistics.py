@@ -1,6 +1,8 @@
 """Where the statistics of a conversion come from: a file of the user's, or a calibration made for it."""
 
-import tempfile
+import glob
+import logging
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,12 @@ from converter.calibrate.calibrate import calibrate
 from converter.options import ConversionOptions
 from converter.statistics import Statistics, check_statistics, open_statistics
 from gguf_files.source import Source
+from output_files.claim import keep
+from output_files.leftovers import scratch_folder
+from output_files.whole import explained
 from terminal.progress import Progress
+
+_log = logging.getLogger("eoq")
 
 
 @contextmanager
@@ -18,8 +25,9 @@ def obtain_statistics(
 ) -> Iterator[Statistics]:
     """Statistics of an open model, as long as the context lives.
 
-    Those of a calibration for this conversion alone lie in a temporary file beside `target`, or in the work folder.
-    Raises StatisticsError, CalibrationError, NoProgramError or TargetError.
+    Those of a calibration for this conversion alone lie beside `target`, or in the work folder, from the moment that
+    they are done, and are removed at the end; if the conversion breaks off they stay. Raises StatisticsError,
+    CalibrationError, NoProgramError or TargetError.
     """
 
     def calibrated(file: Path) -> Statistics:
@@ -34,5 +42,18 @@ def obtain_statistics(
         check_statistics(statistics, source)
         yield statistics
         return
-    with tempfile.TemporaryDirectory(prefix=".eoq-", dir=options.source.work_dir or target.parent) as scratch:
-        yield calibrated(Path(scratch) / "statistics.gguf")
+    folder = options.source.work_dir or target.parent
+    for earlier in folder.glob(f"{glob.escape(target.name)}.{'[0-9a-f]' * 8}.stats"):
+        _log.warning("note: %s is the calibration of an interrupted run; --stats goes on with it", earlier)
+    file = folder / f"{target.name}.{secrets.token_hex(4)}.stats"
+    try:
+        with scratch_folder(folder) as scratch:
+            done = calibrated(scratch / "statistics.gguf").path
+            with explained(f"cannot write {file}"):
+                done.rename(file)
+        yield open_statistics(file)
+    except BaseException:
+        if file.exists():
+            keep(f"the calibration is kept in {file}: go on with --stats {file}")
+        raise
+    file.unlink(missing_ok=True)

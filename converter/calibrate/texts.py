@@ -9,6 +9,8 @@ from pathlib import Path
 
 from converter.errors import CalibrationError
 from converter.options import OWN_TEXT, CalibrationOptions, CalibrationText
+from output_files.leftovers import scratch_folder
+from output_files.whole import explained
 
 _BUNDLED = Path(__file__).parent / "text"
 _LETTERS_PER_TOKEN = 16
@@ -22,18 +24,18 @@ def text_files(options: CalibrationOptions) -> Iterator[Sequence[CalibrationText
 
     Raises CalibrationError for a text that cannot be read or is not UTF-8.
     """
-    with tempfile.TemporaryDirectory(prefix="eoq-texts-") as scratch:
+    with scratch_folder(Path(tempfile.gettempdir())) as scratch:
         if not options.texts:
             bundled = []
             for kind, text in bundled_texts().items():
-                file = Path(scratch) / f"bundled-{kind}.txt"
-                file.write_text(text, encoding="utf-8")
+                file = scratch / f"bundled-{kind}.txt"
+                _write(file, text)
                 bundled.append(CalibrationText(file))
             yield bundled
             return
         letters = max(options.tokens * _LETTERS_PER_TOKEN, _LEAST_LETTERS)
         yield [
-            text if text.path == OWN_TEXT else replace(text, path=_of_use(text.path, letters, Path(scratch) / str(i)))
+            text if text.path == OWN_TEXT else replace(text, path=_of_use(text.path, letters, scratch / str(i)))
             for i, text in enumerate(options.texts)
         ]
 
@@ -59,8 +61,13 @@ def _of_use(path: Path, letters: int, scratch: Path) -> Path:
         return path.absolute()
     scratch.mkdir()
     shortened = scratch / path.name
-    shortened.write_text(_stretches(text, letters, whole_lines=path.suffix == ".jsonl"), encoding="utf-8")
+    _write(shortened, _stretches(text, letters, whole_lines=path.suffix == ".jsonl"))
     return shortened
+
+
+def _write(file: Path, text: str) -> None:
+    with explained(f"cannot write a calibration text in {file.parent}"):
+        file.write_text(text, encoding="utf-8")
 
 
 def _stretches(text: str, letters: int, *, whole_lines: bool) -> str:

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from converter.errors import HfConversionError
 from converter.ingest import hf_launcher
 from converter.ingest.hf_folder import HfFolder
+from llama_programs.run import ending, running
 from terminal.progress import Progress
 
 _POLL_SECONDS = 0.2
@@ -60,27 +60,13 @@ def _environment(threads: int) -> dict[str, str]:
 def _run(command: list[str], environment: dict[str, str], log: int, target: Path, progress: Progress) -> int:
     """Run the command to its end, telling how the target grows. Returns its exit status."""
     seen = 0
-    with _process(command, environment, log) as process:
+    with running(command, env=environment, stdout=log, stderr=log) as process:
         while True:
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(_POLL_SECONDS)
             size = target.stat().st_size if target.exists() else 0
             progress.advance(size - seen)
             seen = size
-
-
-@contextmanager
-def _process(command: list[str], environment: dict[str, str], log: int) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process in a group of its own, which ends with the context whatever happens in it."""
-    process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _reason(folder: Path, code: int, said: str) -> str:
@@ -93,6 +79,8 @@ def _reason(folder: Path, code: int, said: str) -> str:
     unsupported = _UNSUPPORTED.search(said)
     if unsupported:
         return f"llama.cpp's converter does not know the architecture {unsupported[1]} of the model in {folder}"
+    if code < 0 and code != -signal.SIGKILL:
+        return f"llama.cpp's converter {ending(code)} while it read {folder}; is the disk at fault?"
     if code == -signal.SIGKILL:
         return f"llama.cpp's converter was killed while it read {folder}; was there too little memory?"
     errors = _LAST_ERROR.findall(said)

@@ -3,11 +3,13 @@
 import json
 from collections import Counter
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from converter.ingest.foreign_code import check_no_foreign_code
 from converter.ingest.safetensors_folder import StoredTensor, read_tensor_list
+from converter.statistics.least_size import least_size
 from gguf_files.errors import QuantizedSourceError, SourceError
 
 _OUTTYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16", "F8_E4M3": "bf16", "F8_E5M2": "bf16"}
@@ -39,6 +41,11 @@ class HfFolder:
     def weights(self) -> int:
         """How many weights there are, or at least are likely to be."""
         return sum(t.weights for t in self.tensors) or self.stored_bytes // 4
+
+    @property
+    def least_statistics_bytes(self) -> int:
+        """How large the statistics of a calibration get at the least."""
+        return least_size((t.name, t.shape[-1], prod(t.shape[:-2])) for t in self.tensors if len(t.shape) > 1)
 
 
 def read_hf_folder(path: Path, allow_requantize: bool) -> HfFolder:

@@ -1,17 +1,18 @@
 """From what the user names to an open model: a GGUF file, or a Hugging Face folder made into one."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from converter.errors import OptionError
 from converter.ingest.hf_convert import convert_to_gguf
-from converter.ingest.hf_folder import HfFolder, read_hf_folder
+from converter.ingest.hf_folder import read_hf_folder
 from converter.options import SourceAccess, check_threads
 from gguf_files.errors import SourceError
 from gguf_files.source import Source, open_gguf
+from gguf_files.unchanged import file_states, unchanged
 from llama_programs.find import find_llama_dir
+from output_files.leftovers import scratch_folder
 from output_files.target import check_not_input, check_space, check_writable
 from terminal.progress import Progress
 
@@ -29,18 +30,25 @@ def open_model(
     threads: int,
     progress: Progress,
     least_output_bits: float = 0.0,
+    statistics_folder: Path | None = None,
 ) -> Iterator[Source]:
     """Open the model at `model_path`, to write `target` from it. Raises SourceError, TargetError or OptionError.
 
     A Hugging Face folder becomes an intermediate GGUF, which lives as long as the context and lies beside `target`
-    unless `access` names a work folder. `least_output_bits` is what the output takes for each weight at the very least:
-    room for it is asked for as well.
+    unless `access` names a work folder. Room for it is asked for, also for an output of so many bits for each weight at
+    the least, and for statistics in a folder of theirs.
     """
     check_threads(threads)
+    if access.work_dir is not None:
+        if not access.work_dir.is_dir():
+            raise OptionError(f"the work folder {access.work_dir} does not exist")
+        check_writable(access.work_dir)
     if not model_path.exists():
         raise SourceError(f"{model_path} does not exist; give a Hugging Face model folder or a GGUF file")
     if model_path.is_dir():
-        with _open_hf_folder(model_path, target, access, threads, progress, least_output_bits) as source:
+        with _open_hf_folder(
+            model_path, target, access, threads, progress, least_output_bits, statistics_folder
+        ) as source:
             yield source
         return
     if model_path.suffix in (".safetensors", ".bin", ".json"):
@@ -54,28 +62,28 @@ def open_model(
 
 @contextmanager
 def _open_hf_folder(
-    path: Path, target: Path, access: SourceAccess, threads: int, progress: Progress, least_output_bits: float
+    path: Path,
+    target: Path,
+    access: SourceAccess,
+    threads: int,
+    progress: Progress,
+    least_output_bits: float,
+    statistics_folder: Path | None,
 ) -> Iterator[Source]:
     folder = read_hf_folder(path, access.allow_requantize)
     check_not_input(target, model_files(path))
     llama_dir = find_llama_dir(access.llama_dir)
     work_dir = access.work_dir or target.parent
-    _check_room(folder, work_dir, target, least_output_bits)
-    with tempfile.TemporaryDirectory(prefix=".eoq-", dir=work_dir) as scratch:
-        gguf = Path(scratch) / "source.gguf"
+    needs = [
+        (work_dir, folder.gguf_bytes, "the intermediate GGUF"),
+        (target.parent, int(folder.weights * least_output_bits / 8), f"the output {target.name}"),
+    ]
+    if statistics_folder is not None:
+        needs.append((statistics_folder, folder.least_statistics_bytes, "the statistics"))
+    check_space(*needs)
+    with scratch_folder(work_dir) as scratch:
+        gguf = scratch / "source.gguf"
         progress.stage("Hugging Face folder to GGUF", folder.gguf_bytes)
-        convert_to_gguf(folder, gguf, llama_dir, threads, progress)
+        with unchanged(file_states(model_files(path))):
+            convert_to_gguf(folder, gguf, llama_dir, threads, progress)
         yield open_gguf(gguf)
-
-
-def _check_room(folder: HfFolder, work_dir: Path, target: Path, least_output_bits: float) -> None:
-    """Check both disks before the work. Raises OptionError or TargetError."""
-    if not work_dir.is_dir():
-        raise OptionError(f"the work folder {work_dir} does not exist")
-    check_writable(work_dir)
-    output = int(folder.weights * least_output_bits / 8)
-    if work_dir.stat().st_dev == target.parent.stat().st_dev:
-        check_space(work_dir, folder.gguf_bytes + output, "the conversion with its intermediate GGUF")
-    else:
-        check_space(work_dir, folder.gguf_bytes, "the intermediate GGUF")
-        check_space(target.parent, output, f"the output {target.name}")

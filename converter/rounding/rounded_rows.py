@@ -89,7 +89,6 @@ def copy_rows(tensor: TensorInfo, source: Source) -> Iterator[RoundedRows]:
         if finite is not None:
             check_finite(finite, tensor, range(start, stop))
         yield RoundedRows(stored, 0.0, 0.0, "copy")
-        source.release(tensor, start, stop)
 
 
 def row_chunks(tensor: TensorInfo, weights: int | None = None, rows: int | None = None) -> Iterator[tuple[int, int]]:

@@ -80,6 +80,5 @@ def _read(file: MappedGguf, entry: TensorEntry) -> NDArray[np.float64]:
     """The numbers of a tensor, row-major, float64."""
     if entry.type != GGMLQuantizationType.F32:
         raise StatisticsError(f"{file.path} is damaged: {entry.name} has type {entry.type.name} instead of F32")
-    start = file.header.data_start + entry.offset
-    data = file.bytes[start : start + entry.nbytes].view(np.float32)
+    data = file.read(file.header.data_start + entry.offset, entry.nbytes).view(np.float32)
     return data.reshape(entry.shape[::-1]).astype(np.float64)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from converter.errors import StatisticsError
 from converter.statistics.moments_file import InputLayout, MomentsFile, StatisticsWriter
 from converter.statistics.open import open_statistics
-from converter.statistics.triangle import Floats
-from output_files.target import check_not_input, resolve_target
+from converter.statistics.triangle import Floats, packed_length
+from output_files.claim import claimed
+from output_files.target import resolve_target
 
 _PIECE = 1 << 20
 
@@ -42,7 +43,6 @@ def _combined(files: Sequence[MomentsFile], target: Path, weights: Sequence[floa
     if not files:
         raise StatisticsError("nothing to merge: give the statistics files")
     target = resolve_target(target)
-    check_not_input(target, [file.path for file in files])
     first = files[0]
     for file in files[1:]:
         _check_same(first, file)
@@ -55,7 +55,7 @@ def _combined(files: Sequence[MomentsFile], target: Path, weights: Sequence[floa
         description=" + ".join(parts),
         notes=tuple(dict.fromkeys(note for file in files for note in file.notes)),
     )
-    with StatisticsWriter(target, head) as writer:
+    with claimed([target], [file.path for file in files]), StatisticsWriter(target, head) as writer:
         for layout in head.inputs:
             counts = np.stack([file.stored_counts(layout) for file in files])
             # an expert that a file has not seen has no part of it, and one that no file has seen keeps its zeros
@@ -89,12 +89,10 @@ def _check_same(first: MomentsFile, other: MomentsFile) -> None:
 
 def _merged(files: Sequence[MomentsFile], layout: InputLayout, shares: NDArray[np.float64]) -> Iterator[Floats]:
     """The weighted packed moments, set after set, in pieces. `shares`: (files, sets)."""
-    stored = [file.stored_moments(layout) for file in files]
+    length = packed_length(layout.row_length)
     for number in range(layout.sets):
-        for start in range(0, stored[0].shape[1], _PIECE):
-            total = np.zeros(min(_PIECE, stored[0].shape[1] - start))
-            for share, moments in zip(shares[:, number], stored, strict=True):
-                total += share * moments[number, start : start + _PIECE]
+        for start in range(0, length, _PIECE):
+            total = np.zeros(min(_PIECE, length - start))
+            for share, file in zip(shares[:, number], files, strict=True):
+                total += share * file.stored_moments(layout, number, start, start + _PIECE)
             yield total.astype(np.float32)
-        for file in files:
-            file.release(layout, number)

@@ -98,7 +98,7 @@ class StatisticsWriter:
             pack_entry(_KEY + "inputs", text, json.dumps(layout)),
         ]
         self._output = GgufOutput(target, metadata, [t for i in head.inputs for t in i.stored()], _ALIGNMENT)
-        check_space(target.parent, self._output.size, f"the statistics file {target.name}")
+        check_space((target.parent, self._output.size, f"the statistics file {target.name}"))
 
     def __enter__(self) -> Self:
         self._output.__enter__()
@@ -124,7 +124,7 @@ class StatisticsWriter:
 
 
 class MomentsFile(Statistics):
-    """A file that StatisticsWriter has written, mapped into memory."""
+    """A file that StatisticsWriter has written, or llama-moments."""
 
     has_moments = True
 
@@ -172,30 +172,26 @@ class MomentsFile(Statistics):
         if not 0 <= expert < i.experts:
             raise IndexError(f"{tensor_name} has {i.experts} experts, so none of number {expert}")
         number = 0 if i.shared else expert
-        packed = self.stored_moments(i)[number]
-        matrix = unpack(packed, i.row_length)
-        self.release(i, number)
-        return matrix
+        return unpack(self.stored_moments(i, number), i.row_length)
 
     def stored_counts(self, layout: InputLayout) -> NDArray[np.float64]:
         """(sets,)"""
         return self._stored(f"{layout.key}.counts")
 
-    def stored_moments(self, layout: InputLayout) -> NDArray[np.float32]:
-        """Packed triangles (sets, n (n + 1) / 2), a view of the file."""
-        return self._stored(f"{layout.key}.moments").reshape(layout.sets, -1)
+    def stored_moments(self, layout: InputLayout, number: int, start: int = 0, stop: int | None = None) -> Floats:
+        """Packed triangle of a set, or a stretch of it: float32 (n (n + 1) / 2,)"""
+        length = packed_length(layout.row_length)
+        stop = length if stop is None else min(stop, length)
+        first = number * length
+        return self._stored(f"{layout.key}.moments", first + start, first + stop)
 
-    def release(self, layout: InputLayout, number: int) -> None:
-        """Give back the memory of a set of moments, which will not be looked at soon."""
-        entry = self._entries[f"{layout.key}.moments"]
-        size = packed_length(layout.row_length) * 4
-        self._file.drop_pages(self._file.header.data_start + entry.offset + number * size, size)
-
-    def _stored(self, name: str) -> NDArray[Any]:
+    def _stored(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """The numbers [start, stop) of a tensor, or all."""
         entry: TensorEntry = self._entries[name]
-        start = self._file.header.data_start + entry.offset
-        kind = np.float32 if entry.type == GGMLQuantizationType.F32 else np.float64
-        return self._file.bytes[start : start + entry.nbytes].view(kind)
+        kind = np.dtype(np.float32 if entry.type == GGMLQuantizationType.F32 else np.float64)
+        stop = entry.nbytes // kind.itemsize if stop is None else stop
+        first = self._file.header.data_start + entry.offset + start * kind.itemsize
+        return self._file.read(first, (stop - start) * kind.itemsize).view(kind)
 
 
 def _shape(entry: TensorEntry, dimensions: int) -> tuple[int, ...]:

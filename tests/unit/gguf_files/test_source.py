@@ -33,7 +33,6 @@ def test_rows_are_the_bytes_of_the_file(tmp_path: Path) -> None:
         assert t.rows == len(rows)
         got = source.rows(t, 1, t.rows).view(rows.dtype)
         assert (got == rows[1:]).all()
-        source.release(t, 0, t.rows)
         assert (source.rows(t, 0, t.rows).view(rows.dtype) == rows).all()
 
 

@@ -75,6 +75,11 @@ def test_all_outputs_are_checked(folder: Path) -> None:
 def test_room_on_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 5, 3 * 2**20))
-    check_space(folder, 3 * 2**20, "the output")
+    check_space((folder, 3 * 2**20, "the output"))
     with pytest.raises(TargetError, match=r"the output needs 5\.00 GiB, but .* only 3\.0 MiB left"):
-        check_space(folder, 5 * 2**30, "the output")
+        check_space((folder, 5 * 2**30, "the output"))
+    with pytest.raises(TargetError, match=r"the output and the statistics need 4\.0 MiB, but .* only 3\.0 MiB left"):
+        check_space((folder, 2**20, "the output"), (folder / "..", 3 * 2**20, "the statistics"))
+    elsewhere = Path("/proc")
+    if elsewhere.is_dir() and elsewhere.stat().st_dev != folder.stat().st_dev:
+        check_space((folder, 2**20, "the output"), (elsewhere, 3 * 2**20, "the statistics"))

@@ -20,11 +20,11 @@ def test_text_and_bytes(folder: Path) -> None:
 def test_the_name_is_taken_at_the_end(folder: Path) -> None:
     target = folder / "a"
     target.write_text("old")
-    with whole_or_not(target) as temporary:
-        assert temporary.parent == folder and not temporary.exists()
-        temporary.write_text("new")
+    with whole_or_not(target) as partial:
+        assert partial.parent == folder and partial.read_bytes() == b""
+        partial.write_text("new")
         assert target.read_text() == "old"
-    assert target.read_text() == "new" and not temporary.exists()
+    assert target.read_text() == "new" and not partial.exists()
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -46,6 +46,7 @@ def test_errors_of_the_system_are_explained(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["b"]
 
 
-def test_a_long_name_has_room_for_a_temporary_one(folder: Path) -> None:
-    write_whole(folder / ("x" * 255), "text")
-    assert [len(path.name) for path in folder.iterdir()] == [255]
+@pytest.mark.parametrize("name", ["x" * 255, "\N{CJK UNIFIED IDEOGRAPH-4E2D}" * 85, "\N{LLAMA}" * 63])
+def test_a_long_name_has_room_for_a_temporary_one(name: str, folder: Path) -> None:
+    write_whole(folder / name, "text")
+    assert [path.name for path in folder.iterdir()] == [name]
