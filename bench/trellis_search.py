@@ -16,6 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from eoq_formats.compiled import njit
 from eoq_formats.trellis import NUMBER_MASKS, levels_of_windows, parities, trellis_code, trellis_windows
 from eoq_formats.trellis_kernels import cheapest_path, make_trellis_work, trellis_steps
 
@@ -50,7 +51,7 @@ class Tables:
         return [16 * free + (window & 15), len(self.first) + history]
 
 
-@numba.njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _paths(targets, steps, codes):  # type: ignore[no-untyped-def]
     for block in numba.prange(targets.shape[0]):
         work = make_trellis_work(targets.shape[1])

@@ -18,6 +18,7 @@ from terminal.cores import available_cores
 
 ROUNDINGS = ("feedback", "nearest")
 EFFORT_LEVELS = (1, 2, 3)
+_MOST_THREADS = 4096
 _LEAST_SEQUENCE = 8
 _DEFAULT_MEMORY = 4 << 30
 
@@ -258,3 +259,5 @@ def check_threads(threads: int) -> None:
     """Raises OptionError."""
     if threads < 1:
         raise OptionError(f"the number of threads must be at least 1, not {threads}")
+    if threads > _MOST_THREADS:
+        raise OptionError(f"the number of threads must be at most {_MOST_THREADS}, not {threads}")

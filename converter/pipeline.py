@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from converter.calibrate.calibrate import PROGRAM
 from converter.ingest import open_model
 from converter.options import ConversionOptions
 from converter.plan import Plan, Proposals, TensorPlan, resolve_plan
@@ -19,6 +20,7 @@ from converter.statistics.least_size import least_size
 from gguf_files.output import GgufOutput
 from gguf_files.source import Source
 from gguf_files.weights import Bytes, RowWorkers
+from llama_programs.find import find_program
 from output_files.claim import claimed
 from output_files.target import check_space, resolve_target
 
@@ -42,6 +44,7 @@ def convert(
     options, progress = options or ConversionOptions(), progress or ConversionProgress()
     model_path, target = Path(model_path), resolve_target(Path(target))
     recorded = options.recorded(None if proposals is None else f"{proposals.planner}, {proposals.digest}")
+    _check_needs(model_path, target, options)
     with (
         claimed(*_files(model_path, target, options)),
         _opened(model_path, target, options, progress) as source,
@@ -102,6 +105,16 @@ def _files(model_path: Path, target: Path, options: ConversionOptions) -> tuple[
     if options.statistics is not None:
         (inputs if options.statistics.exists() else outputs).append(options.statistics)
     return outputs, inputs
+
+
+def _check_needs(model_path: Path, target: Path, options: ConversionOptions) -> None:
+    """Ask for device and program before the long steps. Raises OptionError or NoProgramError."""
+    if options.rounding.is_calibrated and options.rounding.device != "cpu":
+        from converter.torch_settings import check_device  # torch takes seconds to load
+
+        check_device(options.rounding.device)
+    if model_path.is_dir() and _statistics_folder(target, options) is not None:
+        find_program(PROGRAM, options.calibration.llama_bin)
 
 
 def _opened(

@@ -76,9 +76,8 @@ def rounding_method(
         return
     # torch takes seconds to load, which rounding to nearest does not need
     from converter.calibrate.obtain_statistics import obtain_statistics
-    from converter.torch_settings import check_device, torch_settings
+    from converter.torch_settings import torch_settings
 
-    check_device(options.rounding.device)
     with ExitStack() as stack:
         with clock.stage("calibrating"):
             measured = stack.enter_context(obtain_statistics(source, target, options, progress))

@@ -26,7 +26,7 @@ def torch_settings(threads: int) -> Iterator[None]:
 def check_device(name: str) -> None:
     """Raises OptionError for a device that PyTorch cannot use here."""
     try:
-        torch.empty(1, device=torch.device(name))
-    except (RuntimeError, AssertionError) as e:
+        torch.zeros(1, device=torch.device(name)).cpu()  # the meta device has nothing to give back
+    except (RuntimeError, AssertionError, ImportError) as e:
         reason = str(e).splitlines()[0]
         raise OptionError(f"PyTorch cannot use the device {name!r} here ({reason}); choose cpu") from None

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
+_MOST_MEMORY = 2.0**30
+"""GiB."""
+
+
 def add_calibration_options(group: argparse._ActionsContainer) -> None:
     """Add the options that `calibration_options` reads."""
     add = group.add_argument
@@ -35,14 +39,18 @@ def add_calibration_options(group: argparse._ActionsContainer) -> None:
 
 def calibration_options(arguments: argparse.Namespace) -> "CalibrationOptions":
     """Raises OptionError."""
+    from converter.errors import OptionError
     from converter.options import CalibrationOptions, CalibrationText, split_weight
 
+    memory = arguments.calib_memory
+    if memory is not None and not 0 < memory < _MOST_MEMORY:
+        raise OptionError(f"--calib-memory must be a number of GiB above 0, not {memory:g}")
     return CalibrationOptions(
         **given(
             tokens=arguments.calib_tokens,
             sequence_length=arguments.calib_length,
             gpu_layers=arguments.gpu_layers,
-            memory_limit=None if arguments.calib_memory is None else int(arguments.calib_memory * 2**30),
+            memory_limit=None if memory is None else max(1, int(memory * 2**30)),
         ),
         texts=tuple(CalibrationText(*split_weight(text)) for text in arguments.calib),
         all_experts=arguments.all_experts,

@@ -2,11 +2,11 @@
 
 import math
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from eoq_formats.compiled import njit
 from eoq_formats.reference import GRID_TOLERANCE, INPUT_LIMIT, LEVEL_UNIT, MAX_SCALE, REFITS, SMALLEST_ACTIVATION
 
 STATUS_OK = 0
@@ -20,7 +20,7 @@ _LOW_CLAMP = np.float32(-128)
 _HIGH_CLAMP = np.float32(127.5)
 _INT8_MAX = np.float32(127)
 
-_inline = numba.njit(cache=True, inline="never", nogil=True)
+_inline = njit(inline="never", nogil=True)
 
 
 @_inline

@@ -25,6 +25,7 @@ from eoq_formats.block_kernels import (
     weights_of_levels,
 )
 from eoq_formats.codebooks import codebook
+from eoq_formats.compiled import njit
 from eoq_formats.packing import PLANES
 from eoq_formats.rotation import signs
 from eoq_formats.trellis_kernels import (
@@ -119,7 +120,7 @@ def quantize(x: Floats, t: WeightType) -> QuantizedRows:
     return QuantizedRows(data, signal, error, status)
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _quantize_trellis_rows(x, block_bytes, sign, tables, data, signal, error, status):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     width = sign.shape[0]
@@ -139,7 +140,7 @@ def _quantize_trellis_rows(x, block_bytes, sign, tables, data, signal, error, st
                 status[row] = outcome
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _quantize_rows(x, block_bytes, bits, low_bits, sign, levels, code_of, factor, data, signal, error, status):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     width = sign.shape[0]
@@ -178,7 +179,7 @@ def pack_rows(levels: NDArray[np.int8], scales: NDArray[np.float16], t: WeightTy
     return data
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _pack_rows(levels, scales, block_bytes, width, bits, low_bits, code_of, data):  # type: ignore[no-untyped-def]
     for row in numba.prange(levels.shape[0]):
         codes = np.empty(width, dtype=np.uint8)
@@ -205,7 +206,7 @@ def pack_chains(codes: Bytes, scales: NDArray[np.float16], t: WeightType) -> Byt
     return data
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _pack_chains(codes, scales, block_bytes, width, tables, data):  # type: ignore[no-untyped-def]
     for row in numba.prange(codes.shape[0]):
         for block in range(scales.shape[1]):
@@ -233,7 +234,7 @@ def dequantize(data: Bytes, t: WeightType) -> Floats:
     return out
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _dequantize_rows(data, block_bytes, bits, low_bits, sign, levels, out):  # type: ignore[no-untyped-def]
     width = sign.shape[0]
     for row in numba.prange(data.shape[0]):
@@ -244,7 +245,7 @@ def _dequantize_rows(data, block_bytes, bits, low_bits, sign, levels, out):  # t
             weights_of_levels(v, packed, sign, out[row, block * width : (block + 1) * width])
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _dequantize_trellis_rows(data, block_bytes, sign, tables, out):  # type: ignore[no-untyped-def]
     width = sign.shape[0]
     for row in numba.prange(data.shape[0]):
@@ -266,7 +267,7 @@ def quantize_activations(x: Floats, t: ActivationType) -> Bytes:
     return out
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _quantize_activation_rows(x, sign, block_bytes, out):  # type: ignore[no-untyped-def]
     width = sign.shape[0]
     for row in numba.prange(x.shape[0]):
@@ -300,7 +301,7 @@ def integer_dots(weights: Bytes, activations: Bytes, t: WeightType) -> NDArray[n
     return out
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _dot_rows(weights, activations, block_bytes, activation_bytes, bits, low_bits, levels, width, out):  # type: ignore[no-untyped-def]
     for row in numba.prange(weights.shape[0]):
         v = np.empty(width, dtype=np.int32)
@@ -310,7 +311,7 @@ def _dot_rows(weights, activations, block_bytes, activation_bytes, bits, low_bit
             out[row, block] = dot_block(v, activations[row, block * activation_bytes : (block + 1) * activation_bytes])
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _trellis_dot_rows(weights, activations, block_bytes, activation_bytes, tables, width, out):  # type: ignore[no-untyped-def]
     for row in numba.prange(weights.shape[0]):
         v = np.empty(width, dtype=np.int32)

@@ -4,7 +4,6 @@ import math
 from functools import cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,12 +16,13 @@ from eoq_formats.block_kernels import (
     sum_by_halves,
     transform,
 )
+from eoq_formats.compiled import njit
 from eoq_formats.reference import INPUT_LIMIT, LEVEL_UNIT, TRELLIS_MARGIN
 from eoq_formats.trellis import TrellisCode, chain_order, parities, trellis_code
 from eoq_formats.types import WeightType
 from eoq_formats.viterbi import LARGEST_COST, LARGEST_MISS, levels_by_state
 
-_inline = numba.njit(cache=True, inline="never", nogil=True)
+_inline = njit(inline="never", nogil=True)
 _LARGEST_COST = np.int16(LARGEST_COST)
 _FAR = np.int32(1 << 30)
 _LARGEST_MISS, _LEAST_MISS = np.int16(LARGEST_MISS), np.int16(-LARGEST_MISS)
@@ -116,7 +116,7 @@ def pack_chain(codes, tables, planes):  # type: ignore[no-untyped-def]
             planes[plane_bytes + i % (width // 8)] |= (codes[step] >> tables.code_bits) << (i // (width // 8))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _step_cost(target, doubled, other):  # type: ignore[no-untyped-def]
     """How far the nearer of two levels is from the target, squared."""
     miss = min(max(np.int16(target - doubled), _LEAST_MISS), _LARGEST_MISS)

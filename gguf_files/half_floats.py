@@ -4,6 +4,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from eoq_formats.compiled import njit
+
 _SIGN = np.uint32(0x8000)
 _MAGNITUDE = np.uint32(0x7FFF)
 _EXPONENT = np.uint32(0x7C00)
@@ -23,7 +25,7 @@ def widen_bfloat16(stored: NDArray[np.uint16], out: NDArray[np.float32]) -> None
     _widen_bfloat16(stored, out.view(np.uint32))
 
 
-@numba.njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _widen_float16(stored, bits, out):  # type: ignore[no-untyped-def]
     for row in numba.prange(stored.shape[0]):
         for i in range(stored.shape[1]):
@@ -36,7 +38,7 @@ def _widen_float16(stored, bits, out):  # type: ignore[no-untyped-def]
                 bits[row, i] |= _FLOAT32_EXPONENT
 
 
-@numba.njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _widen_bfloat16(stored, bits):  # type: ignore[no-untyped-def]
     for row in numba.prange(stored.shape[0]):
         for i in range(stored.shape[1]):

@@ -16,8 +16,11 @@ from output_files import leftovers
 
 
 def cache_folder() -> Path:
-    """Where everything is kept that is downloaded or built: `$EOQ_CACHE`, by default `~/.cache/eoq`."""
-    return Path(os.environ.get("EOQ_CACHE") or Path.home() / ".cache" / "eoq").absolute()
+    """Where all is kept that is downloaded or built: `$EOQ_CACHE`, by default `~/.cache/eoq`. Raises FetchError."""
+    try:
+        return Path(os.environ.get("EOQ_CACHE") or Path.home() / ".cache" / "eoq").absolute()
+    except RuntimeError:
+        raise FetchError("this user has no home folder; name a folder for downloads and builds in EOQ_CACHE") from None
 
 
 def sha256_of(path: Path) -> str:

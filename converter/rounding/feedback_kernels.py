@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from eoq_formats.block_kernels import fp16_bits, fp16_value
+from eoq_formats.compiled import njit
 
 LANES = 64
 """Rows that are rounded side by side."""
@@ -17,14 +18,14 @@ _LOW_CLAMP = np.float32(-128)
 _HIGH_CLAMP = np.float32(127.5)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _nearest(value, levels, code_of):  # type: ignore[no-untyped-def]
     """Level nearest to a value in units."""
     doubled = min(max(value, _LOW_CLAMP), _HIGH_CLAMP) * _TWO
     return levels[code_of[np.int32(np.floor(doubled)) + 256]]
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def round_rows(desired, weights, factor, pivots, candidates, limits, table, levels, units):  # type: ignore[no-untyped-def]
     rows, width = desired.shape
     steps, boundaries = _steps(table)
@@ -60,7 +61,7 @@ def round_rows(desired, weights, factor, pivots, candidates, limits, table, leve
                         levels[first + lane, i] = np.int8(tried[i, lane])
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _round_lanes(given, own, pushed, pushes, pivots, unit, inverse, best, lowest, steps, boundaries, tried):  # type: ignore[no-untyped-def]
     """Round LANES rows with one unit each; returns their costs, infinite where all are above the best so far.
 
@@ -95,7 +96,7 @@ def _round_lanes(given, own, pushed, pushes, pivots, unit, inverse, best, lowest
     return cost
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _add_pushes(target, pushed, factors, count):  # type: ignore[no-untyped-def]
     """Add what the first `count` columns push, eight at a time: fewer loads and stores of the sums."""
     whole = count // 8 * 8
@@ -114,7 +115,7 @@ def _add_pushes(target, pushed, factors, count):  # type: ignore[no-untyped-def]
             target[lane] += pushed[i, lane] * weight
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _steps(table):  # type: ignore[no-untyped-def]
     """Differences of neighbouring levels and the boundaries between them, float32; half a level is exact."""
     count = table.shape[0] - 1
@@ -125,7 +126,7 @@ def _steps(table):  # type: ignore[no-untyped-def]
     return steps, boundaries
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def descend_rows(gradient, matrix, table, code_of, passes, scale_unit, levels, units):  # type: ignore[no-untyped-def]
     rows, width = gradient.shape
     for row in numba.prange(rows):
@@ -150,7 +151,7 @@ def descend_rows(gradient, matrix, table, code_of, passes, scale_unit, levels, u
         units[row] = refitted_unit(slope, matrix, levels[row], scale_unit, unit)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def refitted_unit(slope, matrix, levels, scale_unit, unit):  # type: ignore[no-untyped-def]
     """The unit of least squares for levels int8 (w,), `scale_unit` times an fp16 number; `unit` if that is no better.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from converter.rounding.feedback_kernels import refitted_unit
 from converter.rounding.trellis_survivors import make_reached, make_rings, make_survivors, search
+from eoq_formats.compiled import njit
 from eoq_formats.trellis import TrellisCode
 
 _GROUP = 8
@@ -86,7 +87,7 @@ def round_trellis_rows(
     )
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _round_rows(  # type: ignore[no-untyped-def]
     desired,
     weights,
@@ -120,7 +121,7 @@ def _round_rows(  # type: ignore[no-untyped-def]
                 codes[row], levels[row], units[row], costs[row] = tried, decoded, unit, cost
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _try_units(problem, candidates, beam, survivors, reached, codes):  # type: ignore[no-untyped-def]
     """Choose codes uint8 (w,); returns the unit they are for, zero where no candidate is positive."""
     width = codes.shape[0]
@@ -135,7 +136,7 @@ def _try_units(problem, candidates, beam, survivors, reached, codes):  # type: i
     return chosen
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _search_in_units(problem, unit, beam, best, totals, survivors, reached, tried):  # type: ignore[no-untyped-def]
     """The search at one unit; returns the cost, infinite where it is not going to be below the best so far.
 
@@ -167,7 +168,7 @@ def _search_in_units(problem, unit, beam, best, totals, survivors, reached, trie
     return cost
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _cost(desired, weights, factor, pivots, levels, unit):  # type: ignore[no-untyped-def]
     """The cost of levels, in float64."""
     width = desired.shape[0]
@@ -186,7 +187,7 @@ def _cost(desired, weights, factor, pivots, levels, unit):  # type: ignore[no-un
     return cost
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def decode(codes, table, code_bits, levels):  # type: ignore[no-untyped-def]
     """Levels int8 (w,) of codes uint8 (w,); the table is int8 (1 or 2, windows)."""
     window, codes_of_bits = 0, 1 << code_bits
@@ -196,7 +197,7 @@ def decode(codes, table, code_bits, levels):  # type: ignore[no-untyped-def]
         levels[j] = table[code >> code_bits, window]
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def refit_trellis_units(gradient, matrix, levels, scale_unit, units):  # type: ignore[no-untyped-def]
     """Move units float32 (rows,) to the least squares of their levels int8 (rows, w), wherever that lowers the cost.
 

@@ -10,9 +10,10 @@ further is added to the targets of all once the decision is settled, so nothing 
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from eoq_formats.compiled import njit
 
 STATES = 256
 CHUNKS = 8
@@ -63,7 +64,7 @@ class Reached(NamedTuple):
     """(256,): weight less level"""
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def make_survivors(ring):  # type: ignore[no-untyped-def]
     pair = (2, STATES)
     return Survivors(
@@ -76,7 +77,7 @@ def make_survivors(ring):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def make_reached():  # type: ignore[no-untyped-def]
     return Reached(
         np.empty(STATES, dtype=np.int32),
@@ -89,7 +90,7 @@ def make_reached():  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def make_rings(factor, ring):  # type: ignore[no-untyped-def]
     """(w, ring): what column j pushes to the `ring` columns after it, at their places in the ring."""
     width = factor.shape[0]
@@ -100,7 +101,7 @@ def make_rings(factor, ring):  # type: ignore[no-untyped-def]
     return rings
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def search(  # type: ignore[no-untyped-def]
     shared,
     own,
@@ -192,7 +193,7 @@ def search(  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _aim(now, count, shared, slot, sums, value):  # type: ignore[no-untyped-def]
     """What each survivor's next level has to match, in the column of this slot."""
     for i in range(count):
@@ -200,7 +201,7 @@ def _aim(now, count, shared, slot, sums, value):  # type: ignore[no-untyped-def]
         sums[now, i, slot] = 0
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _extend(now, count, pivot, code_bits, low, high, cost, value, state, offers):  # type: ignore[no-untyped-def]
     """Extend each survivor by each code."""
     codes = 1 << code_bits
@@ -214,7 +215,7 @@ def _extend(now, count, pivot, code_bits, low, high, cost, value, state, offers)
             offers[into + c] = min(np.int32(offer), offers[into + c])
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _least(offers):  # type: ignore[no-untyped-def]
     least = offers[0]
     for s in range(STATES):
@@ -222,7 +223,7 @@ def _least(offers):  # type: ignore[no-untyped-def]
     return np.int32(least & _COST).view(np.float32)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _select(offers, limit, within):  # type: ignore[no-untyped-def]
     """The states up to the limit; returns how many."""
     found = 0
@@ -232,7 +233,7 @@ def _select(offers, limit, within):  # type: ignore[no-untyped-def]
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _push(now, count, parent, error, j, rings, sums):  # type: ignore[no-untyped-def]
     """The sums of the new survivors: those of their parents, and what their errors in column j push."""
     ring = rings.shape[1]
@@ -243,7 +244,7 @@ def _push(now, count, parent, error, j, rings, sums):  # type: ignore[no-untyped
             sums[then, n, h] = sums[now, i, h] + missed * rings[j, h]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _cheapest(now, count, cost):  # type: ignore[no-untyped-def]
     best = 0
     for i in range(count):
@@ -252,7 +253,7 @@ def _cheapest(now, count, cost):  # type: ignore[no-untyped-def]
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _settle(first, now, count, shared, own, factor, levels, code_bits, window, cost, path, back, codes):  # type: ignore[no-untyped-def]
     """Settle one chunk of columns as the cheapest survivor has them, and drop all that have come another way.
 
@@ -278,7 +279,7 @@ def _settle(first, now, count, shared, own, factor, levels, code_bits, window, c
     return window
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _trace(survivor, first, end, back, codes):  # type: ignore[no-untyped-def]
     """Read the codes of columns `first` to `end` off, from the survivor after the last of them."""
     for j in range(end - 1, first - 1, -1):

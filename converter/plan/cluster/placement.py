@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from eoq_formats.compiled import njit
 
 MAX_MACHINES = 16
 """All sets of machines are looked at: so many take 20 ms."""
@@ -149,7 +150,7 @@ def _shares(route: Route) -> tuple[Share, ...]:
     return tuple(Share(m, start, stop) for start, (m, stop) in zip(starts, route, strict=False) if stop > start)
 
 
-@numba.njit(cache=True)
+@njit()
 def _furthest(sums, limits, start):  # type: ignore[no-untyped-def]
     stop = sums.shape[1] - 1
     for i in range(len(limits)):
@@ -157,7 +158,7 @@ def _furthest(sums, limits, start):  # type: ignore[no-untyped-def]
     return max(start, stop)
 
 
-@numba.njit(cache=True)
+@njit()
 def _reach(sums, limits, start):  # type: ignore[no-untyped-def]
     """How far each set of machines comes in its best order, and which machine is the last in it; sets are bits.
 
