@@ -11,7 +11,11 @@ def lock_new(path: Path) -> int | None:
 
     Raises FileExistsError where there is one, or another OSError. A file system without locks is no error.
     """
-    return _locked(path, os.O_CREAT | os.O_EXCL)
+    descriptor = _locked(path, os.O_CREAT | os.O_EXCL)
+    if descriptor is not None and not _is_at(path, descriptor):
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def lock(path: Path) -> int | None:

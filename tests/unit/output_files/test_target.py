@@ -72,6 +72,27 @@ def test_all_outputs_are_checked(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["text.txt"]
 
 
+def test_a_folder_that_is_read_stands_for_its_files(folder: Path) -> None:
+    read = folder / "questions.csv"
+    read.touch()
+    (folder / "hard").mkdir()
+    (folder / "hard" / "link").hardlink_to(read)
+    for output in (read, folder / "hard" / "link"):
+        with pytest.raises(TargetError, match=f"would write over {read}, which is read"):
+            check_outputs([output], [folder])
+    check_outputs([folder / "new.json"], [folder])
+
+
+def test_two_outputs_are_two_files(folder: Path) -> None:
+    (folder / "old").touch()
+    (folder / "hard").hardlink_to(folder / "old")
+    (folder / "soft").symlink_to(folder / "new")
+    for first, second in (("a", "a"), ("old", "hard"), ("new", "soft")):
+        with pytest.raises(TargetError, match="two outputs would be written to"):
+            check_outputs([folder / first, folder / "b", folder / second])
+    check_outputs([folder / "a", folder / "b"])
+
+
 def test_room_on_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 5, 3 * 2**20))
