@@ -65,6 +65,4 @@ def _check(states: Mapping[Path, FileState]) -> None:
 
 def changed(path: Path) -> SourceError:
     """The error for a file that is not what it was."""
-    return SourceError(
-        f"{path} was changed, cut short or replaced while it was read; start again when it stays as it is"
-    )
+    return SourceError(f"{path} was changed or cut short while it was read; start again once nothing writes to it")

@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="folder of built llama.cpp programs with the patch (default: what tools/setup.sh built)",
     )
+    parser.addoption("--kills", type=int, default=10, help="how often a conversion is killed (default: 10)")
 
 
 def pytest_configure() -> None:

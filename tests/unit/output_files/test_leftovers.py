@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from output_files import locks
 from output_files.errors import TargetError
 from output_files.leftovers import remove_leftovers, scratch_folder
 from output_files.whole import partial_file, write_whole
@@ -82,7 +81,8 @@ def test_a_folder_that_another_run_takes_for_a_leftover_at_once_is_made_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between its making and its lock nothing tells a new folder from one of a killed run."""
-    real, swept = Path.mkdir, []
+    real = Path.mkdir
+    swept: list[Path] = []
 
     def mkdir(self: Path, *args: object, **kwargs: object) -> None:
         real(self)
@@ -110,7 +110,7 @@ def test_a_new_file_that_another_run_takes_for_a_leftover_at_once_is_made_again(
             assert not list(folder.iterdir())
         real(descriptor, operation)
 
-    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     with partial_file(target) as partial:
         assert swept and partial.exists()
     write_whole(target, "text")
@@ -123,7 +123,7 @@ def test_a_file_system_without_locks(folder: Path, monkeypatch: pytest.MonkeyPat
     def flock(descriptor: int, operation: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     left = killed_scratch(folder)
     with scratch_folder(folder) as scratch:
         write_whole(scratch / "file", "text")
