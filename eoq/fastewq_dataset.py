@@ -39,9 +39,9 @@ def run(arguments: argparse.Namespace) -> None:
     from terminal.cores import available_cores
 
     target = resolve_target(arguments.dataset)
-    dataset = read_dataset(target if target.exists() else DATASET)
     threads = available_cores() if arguments.threads is None else arguments.threads
     with claimed([target], arguments.models):
+        dataset = read_dataset(target if target.exists() else DATASET)
         for path in arguments.models:
             with (
                 ConversionDisplay() as display,

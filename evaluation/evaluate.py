@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluation.base_logits import BaseLogits, base_logits
+from evaluation.base_logits import BaseLogits, base_logits, kept_files
 from evaluation.errors import EvaluationError, OutputError
 from evaluation.measurement import Evaluation, Measurement
 from evaluation.model_file import ModelFile, check_same_vocabulary, describe, open_file
@@ -75,7 +75,7 @@ def evaluate(
         raise EvaluationError(f"the text {text} does not exist or is empty")
     opened = [open_file(path) for path in (base, *models)]
     read = [text, *(path for source in opened for path in source.paths)]
-    for output in outputs:
+    for output in (*outputs, *kept_files(options.base_logits)):
         check_not_input(output, read)
     base_file, *files = (describe(path, source) for path, source in zip((base, *models), opened, strict=True))
     for file in files:
