@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_programs import run
+from llama_programs import bound_launcher, run
 from llama_programs.errors import NoProgramError, ProgramFailed
 from llama_programs.find import find_program
 from llama_programs.run import ending, listen, output_of, running, timed_run
@@ -53,6 +53,44 @@ def test_a_program_ends_with_its_context_and_so_do_those_that_it_started(tmp_pat
         while not pids.exists():
             time.sleep(0.02)
         raise KeyboardInterrupt
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere children are not told")
+def test_a_program_ends_when_its_caller_is_killed(tmp_path: Path) -> None:
+    """Also where the caller has threads, of which none but the one that waits has started it."""
+    pids = tmp_path / "pids"
+    script = (
+        "import threading, time; from llama_programs.run import listen\n"
+        "threading.Thread(target=time.sleep, args=(300,), daemon=True).start()\n"
+        f"listen({[sys.executable, '-c', own_pid(pids)]!r}, lambda said: None)"
+    )
+    with ends(pids), subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) as caller:
+        while not pids.exists():
+            assert caller.poll() is None
+            time.sleep(0.02)
+        caller.kill()
+
+
+def own_pid(pids: Path) -> str:
+    """A program that tells its process id, and sleeps."""
+    return (
+        f"import os, time; open({str(pids) + '.part'!r}, 'w').write(str(os.getpid()))\n"
+        f"os.rename({str(pids) + '.part'!r}, {str(pids)!r}); time.sleep(300)"
+    )
+
+
+def test_a_program_that_starts_when_its_caller_is_gone_does_not_run() -> None:
+    command = [sys.executable, bound_launcher.__file__, "1", sys.executable, sys.executable, "-c", "print('runs')"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGKILL, "")
+
+
+def test_a_file_that_is_no_program_says_so(tmp_path: Path) -> None:
+    program = tmp_path / "llama-bench"
+    program.write_bytes(b"\x7fELF nonsense")
+    program.chmod(0o755)
+    with pytest.raises(ProgramFailed, match=f"{program} cannot be run: Exec format error"):
+        output_of([str(program)])
 
 
 def test_a_program_that_does_not_want_to_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from eoq_formats.errors import EoqError
+from output_files.claim import claimed
+from output_files.whole import write_whole
 from terminal.tool import run_tool
 from tests.samples.waiting import LONGEST
 
@@ -116,6 +118,56 @@ def test_clean_up_runs_to_its_end_whatever_signals_come_meanwhile(
     assert run_tool(run, ARGUMENTS) == 128 + number
     assert not part.exists()
     assert capsys.readouterr().err == "error: interrupted; nothing was written\n"
+
+
+def test_many_signals_at_once_are_one_line(tmp_path: Path) -> None:
+    """While the work goes on, while it is cleaned up, and at the very end; six of each, whichever comes first."""
+    script = """
+        import argparse, sys, time
+        from terminal.tool import run_tool
+
+        def run(arguments):
+            try:
+                print("ready", flush=True)
+                time.sleep(300)
+            finally:
+                time.sleep(0.2)
+
+        sys.exit(run_tool(run, argparse.Namespace()))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    for first in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.send_signal(first)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) * 6:
+                process.send_signal(number)
+                time.sleep(0.005)
+            _, said = process.communicate(timeout=LONGEST)
+        assert said == "error: interrupted; nothing was written\n"
+        assert process.returncode in {128 + n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+
+def test_what_is_kept_of_the_work_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+
+    def run(arguments: argparse.Namespace) -> None:
+        with claimed([first, second]):
+            write_whole(first, "text")
+            if arguments.name == "killed":
+                os.kill(os.getpid(), signal.SIGTERM)
+            raise EoqError("the second cannot be made")
+
+    assert run_tool(run, argparse.Namespace(name="killed")) == 143
+    first.unlink()
+    assert run_tool(run, ARGUMENTS) == 1
+    assert run_tool(raising(EoqError("another")), ARGUMENTS) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: interrupted; {first} is complete",
+        f"error: the second cannot be made; {first} is complete",
+        "error: another",
+    ]
 
 
 def test_a_signal_that_is_ignored_from_the_start_stays_so(capsys: pytest.CaptureFixture[str]) -> None:
