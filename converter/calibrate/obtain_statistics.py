@@ -44,7 +44,7 @@ def obtain_statistics(
         return
     folder = options.source.work_dir or target.parent
     for earlier in folder.glob(f"{glob.escape(target.name)}.{'[0-9a-f]' * 8}.stats"):
-        _log.warning("note: %s is the calibration of an interrupted run; --stats goes on with it", earlier)
+        _log.warning("note: %s is the calibration of a run that broke off: --stats uses it", earlier)
     file = folder / f"{target.name}.{secrets.token_hex(4)}.stats"
     try:
         with scratch_folder(folder) as scratch:
