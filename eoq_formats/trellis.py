@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eoq_formats.codebooks import Codebook, codebook
 from eoq_formats.types import WeightType
 
 Levels = NDArray[np.int8]
@@ -146,3 +147,8 @@ def decode(codes: NDArray[np.uint8], t: WeightType) -> Levels:
     levels = np.empty(codes.shape, dtype=np.int8)
     levels[..., order] = code.levels[chain >> code.code_bits, trellis_windows(chain, code)]
     return levels
+
+
+def code_of(t: WeightType) -> Codebook | TrellisCode:
+    """The code of any type: `factor`, level units of one standard deviation, and `mse`, its error on N(0, 1)."""
+    return trellis_code(t.bits) if t.is_trellis else codebook(t.bits)

@@ -152,7 +152,7 @@ def _kept(
     belongs_to = {
         "base": _identity(base.path),
         "vocabulary": base.vocabulary_digest,
-        "text": hashlib.sha256(text.read_bytes()).hexdigest(),
+        "text": digest_of(text),
         "context": program.context,
         "chunks": chunks,
         "gpu_layers": program.gpu_layers,
@@ -182,6 +182,14 @@ def _kept(
         write_whole(note, json.dumps(recorded, indent=2) + "\n")
     keep(f"the base's log-probabilities are kept in {file}")
     return BaseLogits(file, computed.perplexity, computed.chunks, computed.scored)
+
+
+def digest_of(text: Path) -> str:
+    """SHA-256 of a text, in hex. Raises EvaluationError."""
+    try:
+        return hashlib.sha256(text.read_bytes()).hexdigest()
+    except OSError as e:
+        raise EvaluationError(f"the text {text} cannot be read: {e.strerror}") from None
 
 
 def _is_ours(file: Path) -> bool:

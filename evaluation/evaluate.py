@@ -1,12 +1,11 @@
 """Measure how far models are from the one they were made of, on packed files in llama.cpp."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluation.base_logits import BaseLogits, base_logits, kept_files
+from evaluation.base_logits import BaseLogits, base_logits, digest_of, kept_files
 from evaluation.errors import EvaluationError, OutputError
 from evaluation.measurement import Evaluation, Measurement
 from evaluation.model_file import ModelFile, check_same_vocabulary, describe, open_file
@@ -73,6 +72,7 @@ def evaluate(
     progress = progress or EvaluationProgress()
     if not text.is_file() or text.stat().st_size == 0:
         raise EvaluationError(f"the text {text} does not exist or is empty")
+    text_digest = digest_of(text)
     opened = [open_file(path) for path in (base, *models)]
     read = [text, *(path for source in opened for path in source.paths)]
     for output in (*outputs, *kept_files(options.base_logits)):
@@ -104,7 +104,7 @@ def evaluate(
             base=base_file,
             base_perplexity=logits.perplexity,
             text=text,
-            text_sha256=hashlib.sha256(text.read_bytes()).hexdigest(),
+            text_sha256=text_digest,
             context=options.context,
             chunks=logits.chunks,
             scored=logits.scored,

@@ -24,6 +24,7 @@ from llama_programs.build import built_programs
 from llama_programs.fetch import cache_folder
 from llama_programs.run import timed_run
 from material.models import YARDSTICKS, yardstick
+from output_files.target import check_outputs
 from output_files.whole import write_whole
 from terminal.table import markdown_table
 from terminal.tool import run_tool
@@ -107,6 +108,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> None:
+    check_outputs([options.json], [options.model])
     programs = options.programs or built_programs(cache_folder())
     model = options.model or yardstick(options.size)
     with tempfile.TemporaryDirectory(dir=model.parent, prefix=".convert-speed.") as folder:

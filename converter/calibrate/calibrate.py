@@ -9,12 +9,13 @@ from converter.calibrate.texts import text_files
 from converter.errors import CalibrationError
 from converter.options import OWN_TEXT, CalibrationOptions, CalibrationText
 from converter.statistics import Statistics, fingerprint, open_statistics
+from converter.statistics.least_size import least_size
 from gguf_files.source import Source
 from gguf_files.unchanged import unchanged
 from llama_programs.find import find_program
 from llama_programs.run import ending, listen
 from output_files.claim import keep
-from output_files.target import check_not_input, resolve_target
+from output_files.target import check_not_input, check_space, resolve_target
 from terminal.progress import Progress
 
 PROGRAM = "llama-moments"
@@ -34,6 +35,8 @@ def calibrate(
     target = resolve_target(target)
     for companion in leftovers(target):
         check_not_input(companion, [*source.paths, *(text.path for text in options.texts)])
+    matrices = ((t.name, t.row_length, t.matrices) for t in source.tensors if t.dimensions > 1)
+    check_space((target.parent, least_size(matrices), f"the statistics file {target.name}"))
     program = find_program(PROGRAM, options.llama_bin)
     progress.stage("loading the model for calibration", 0)
     with text_files(options) as texts, _leftovers_of(target), unchanged(source.states):

@@ -22,7 +22,7 @@ from converter.rounding.trellis_kernels import EFFORTS, TrellisEffort
 from converter.statistics import Statistics
 from converter.statistics.factor import Basis, rotation_matrix
 from eoq_formats import kernels
-from eoq_formats.codes import code_of
+from eoq_formats.trellis import code_of
 from eoq_formats.types import WeightType
 from gguf_files.finite import check_finite
 from gguf_files.tensor_types import eoq_type

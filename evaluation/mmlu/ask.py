@@ -1,8 +1,10 @@
 """All questions, one after the other or several at a time."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Thread
 
 from evaluation.errors import EvaluationError
 from evaluation.mmlu.questions import Question, prompt
@@ -42,13 +44,31 @@ def ask_all(
         done()
         return answered
 
-    with ThreadPoolExecutor(parallel) as pool:
-        waiting = [pool.submit(ask, question) for question in questions]
-        try:
-            return [each.result() for each in waiting]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    return _in_order(ask, questions, parallel)
+
+
+def _in_order(ask: Callable[[Question], Answered], questions: Sequence[Question], parallel: int) -> list[Answered]:
+    """By threads that nobody waits for when the work breaks off: a server may take minutes to answer, or for ever."""
+    answers: list[Future[Answered]] = [Future() for _ in questions]
+    waiting = deque(zip(answers, questions, strict=True))
+
+    def work() -> None:
+        while True:
+            try:
+                answer, question = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                answer.set_result(ask(question))
+            except BaseException as error:
+                answer.set_exception(error)
+
+    for _ in range(min(parallel, len(questions))):
+        Thread(target=work, daemon=True).start()
+    try:
+        return [answer.result() for answer in answers]
+    finally:
+        waiting.clear()
 
 
 def by_subject(answered: Sequence[Answered]) -> Iterator[tuple[str, list[tuple[Choice, int]]]]:

@@ -13,7 +13,7 @@ from gguf import GGMLQuantizationType
 
 from converter.plan.precision_levels import LADDERS
 from converter.type_choice import TypeChoice, parse_type
-from eoq_formats.codes import code_of
+from eoq_formats.trellis import code_of
 from gguf_files.tensor_types import bits_per_weight, eoq_type, row_bytes
 from gguf_files.tensors import TensorInfo
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eoq_formats.errors import EoqError
 from evaluation import EvaluationError, EvaluationOptions, EvaluationProgress, Measurement, evaluate
 from evaluation.base_logits import logits_bytes
 from evaluation.model_file import _bits_per_weight
@@ -252,11 +253,15 @@ class TestKeptLogits:
     def test_another_file_is_not_overwritten(
         self, make_model: MakeModel, text: Path, options: EvaluationOptions
     ) -> None:
-        base = make_model("base.gguf")
+        base, other = make_model("base.gguf"), make_model("other.gguf")
         before = base.read_bytes()
-        with pytest.raises(EvaluationError, match="not overwritten"):
-            evaluate(base, [], text, dataclasses.replace(options, base_logits=base))
-        assert base.read_bytes() == before
+        for file, message in ((base, "would write over"), (text, "would write over"), (other, "not overwritten")):
+            with pytest.raises(EoqError, match=message):
+                evaluate(base, [], text, dataclasses.replace(options, base_logits=file))
+        note = text.rename(text.with_name("kept.json"))
+        with pytest.raises(EoqError, match=f"would write over {note}, which is read"):
+            evaluate(base, [], note, dataclasses.replace(options, base_logits=text.with_name("kept")))
+        assert base.read_bytes() == before and note.read_text().startswith("word")
 
     def test_a_failed_run_leaves_none(self, make_model: MakeModel, text: Path, options: EvaluationOptions) -> None:
         folder = text.with_name("kept")

@@ -1,6 +1,8 @@
 """MMLU: questions, scores, and the tool beside a server that answers what it is told to."""
 
 import json
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -209,3 +211,15 @@ def test_the_tool_s_errors_are_one_sentence(folder: Path) -> None:
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert done.stderr.startswith("error: ") and message in done.stderr
     assert run_tool(folder / "test", "--shots", "1").returncode == 2
+
+
+def test_nobody_waits_for_a_server_that_does_not_answer(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        command = [sys.executable, str(TOOL), str(folder / "test"), "--parallel", "2"]
+        command += ["--server", f"http://127.0.0.1:{mute.getsockname()[1]}"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = mute.accept()
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=LONGEST)
+        connection.close()
+    assert (process.returncode, said) == (143, "error: interrupted; nothing was written\n")
