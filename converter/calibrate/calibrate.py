@@ -1,5 +1,6 @@
 """Calibration from end to end: model and texts in, a statistics file out. The work is llama-moments'."""
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from output_files.claim import keep
 from output_files.target import check_not_input, check_space, resolve_target
 from terminal.progress import Progress
 
+_log = logging.getLogger("eoq")
 PROGRAM = "llama-moments"
 WAYS_OUT = "pass --imatrix FILE made by llama-imatrix, or --rtn to do without calibration"
 _STEP = re.compile(r"^sequence (\d+)/(\d+),", re.MULTILINE)
@@ -38,6 +40,8 @@ def calibrate(
     matrices = ((t.name, t.row_length, t.matrices) for t in source.tensors if t.dimensions > 1)
     check_space((target.parent, least_size(matrices), f"the statistics file {target.name}"))
     program = find_program(PROGRAM, options.llama_bin)
+    if not options.resume and (left := [path.name for path in leftovers(target) if path.exists()]):
+        _log.warning("note: starting over removes what a killed run left in %s: %s", target.parent, ", ".join(left))
     progress.stage("loading the model for calibration", 0)
     with text_files(options) as texts, _leftovers_of(target), unchanged(source.states):
         command = [str(program), *_arguments(source, texts, target, options, threads)]

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-from converter.calibrate.calibrate import calibrate
+from converter.calibrate.calibrate import PROGRAM, calibrate
 from converter.calibrate.texts import text_files
 from converter.errors import CalibrationError
 from converter.ingest import open_model
 from converter.options import CalibrationOptions, CalibrationText, SourceAccess
 from converter.statistics import Statistics
+from llama_programs.find import find_program
 from output_files.claim import claimed
 from output_files.target import check_not_input, resolve_target
 from output_files.whole import explained
@@ -29,11 +30,10 @@ def collect_statistics(
     """
     progress = progress or Progress()
     target = resolve_target(target)
-    with (
-        claimed([target], [model_path, *(text.path for text in options.texts)]),
-        open_model(model_path, target, access, threads, progress) as source,
-    ):
-        return calibrate(source, target, options, threads, progress)
+    with claimed([target], [model_path, *(text.path for text in options.texts)]):
+        find_program(PROGRAM, options.llama_bin)  # a folder takes long to open
+        with open_model(model_path, target, access, threads, progress) as source:
+            return calibrate(source, target, options, threads, progress)
 
 
 def collect_by_text(
@@ -49,6 +49,7 @@ def collect_by_text(
     So they can be mixed by other weights (`mix_statistics`) without running the model again. Raises EoqError.
     """
     progress = progress or Progress()
+    find_program(PROGRAM, options.llama_bin)
     with text_files(options) as texts:
         targets = [folder / f"{text.path.stem}.stats" for text in texts]
         twice = [target.name for target in targets if targets.count(target) > 1]

@@ -16,6 +16,9 @@ from output_files.leftovers import scratch_folder
 from output_files.target import check_not_input, check_space, check_writable
 from terminal.progress import Progress
 
+_READ = (".safetensors", ".bin", ".json", ".model")
+"""Ends of the names of the files that llama.cpp's converter makes a model of."""
+
 
 def model_files(model_path: Path) -> list[Path]:
     """The files of a model that are known before it is opened: those of a Hugging Face folder, or the file named."""
@@ -84,6 +87,7 @@ def _open_hf_folder(
     with scratch_folder(work_dir) as scratch:
         gguf = scratch / "source.gguf"
         progress.stage("Hugging Face folder to GGUF", folder.gguf_bytes)
-        with unchanged(file_states(model_files(path))):
+        read = [file for file in model_files(path) if file.suffix in _READ]  # others, such as logs, may go on growing
+        with unchanged(file_states(read)):
             convert_to_gguf(folder, gguf, llama_dir, threads, progress)
         yield open_gguf(gguf)

@@ -202,6 +202,12 @@ def test_the_command_line_from_folder_to_file(tmp_path: Path, text: Path, llama_
         (["--shrinkage", "2"], "shrinkage must be at least 0 and at most 1"),
         (["--calib-tokens", "3"], "3 calibration tokens are less than one sequence"),
         (["--device", "nonsense"], "nonsense"),
+        (["--device", "meta"], "PyTorch cannot use the device 'meta' here"),
+        (["--calib-memory", "nan"], "--calib-memory must be a number of GiB above 0, not nan"),
+        (["--calib-memory", "inf"], "--calib-memory must be a number of GiB above 0, not inf"),
+        (["--calib-memory", "-1"], "--calib-memory must be a number of GiB above 0, not -1"),
+        (["--threads", "99999999999"], "number of threads must be at most 4096"),
+        (["--work-dir", "missing"], "the work folder missing does not exist"),
     ],
 )
 def test_bad_calibration_options(arguments: list[str], message: str, source: Path, tmp_path: Path) -> None:

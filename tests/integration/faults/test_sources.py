@@ -141,6 +141,22 @@ def test_a_calibration_that_fails_leaves_nothing(source: Path, folder: Path, cal
     assert not list(folder.iterdir()) and not kept()
 
 
+def test_what_a_killed_calibration_left_is_named(
+    source: Path, folder: Path, calibrated_by: MakeProgram, caplog: pytest.LogCaptureFixture
+) -> None:
+    """llama-moments removes it, unless it is to go on from it."""
+    statistics = folder / "s.stats"
+    (folder / "s.stats.checkpoint").touch()
+    convert(source, folder / "m.gguf", replace(calibrated_by(""), statistics=statistics))
+    (record,) = caplog.records
+    said = f"note: starting over removes what a killed run left in {folder}: s.stats.checkpoint"
+    assert record.getMessage() == said
+    calibration = replace(calibrated_by("").calibration, resume=True)
+    statistics.unlink()
+    convert(source, folder / "m.gguf", ConversionOptions(statistics=statistics, calibration=calibration, threads=1))
+    assert len(caplog.records) == 1
+
+
 def test_statistics_and_output_need_room_together(
     source: Path, folder: Path, calibrated_by: MakeProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:

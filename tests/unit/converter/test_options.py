@@ -67,11 +67,13 @@ def test_the_smallest_type_that_any_weight_may_get() -> None:
     assert TypeOptions("eoq6", tensor_types=("ffn=q8_0", "attn=eoq2")).least_bits_per_weight == 2.125
 
 
-def test_no_threads_is_an_error() -> None:
+def test_numbers_of_threads_that_mean_nothing() -> None:
     with pytest.raises(OptionError, match="number of threads must be at least 1, not 0"):
         ConversionOptions(threads=0)
     with pytest.raises(OptionError, match="number of threads must be at least 1, not -3"):
         check_threads(-3)
+    with pytest.raises(OptionError, match="number of threads must be at most 4096, not 9999"):
+        check_threads(9999)
     check_threads(1)
 
 
