@@ -6,17 +6,20 @@ The wish must be uttered between fork and exec. subprocess offers a function to 
 with threads, of which BLAS, OpenMP and numba start some; so a process of its own does it, and becomes the program.
 """
 
-import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     parent, program, *words = sys.argv[1:]
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    with suppress(ImportError, OSError, AttributeError):  # a Python that was built without it
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != int(parent):
         os._exit(128 + signal.SIGKILL)  # it died before the wish was uttered
     try:

@@ -45,7 +45,9 @@ class HfFolder:
     @property
     def least_statistics_bytes(self) -> int:
         """How large the statistics of a calibration get at the least."""
-        return least_size((t.name, t.shape[-1], prod(t.shape[:-2])) for t in self.tensors if len(t.shape) > 1)
+        # experts in one tensor stand with rows and columns in either order
+        rows = ((t, min(t.shape[-2:]) if len(t.shape) > 2 else t.shape[-1]) for t in self.tensors if len(t.shape) > 1)
+        return least_size((t.name, row_length, prod(t.shape[:-2])) for t, row_length in rows)
 
 
 def read_hf_folder(path: Path, allow_requantize: bool) -> HfFolder:
