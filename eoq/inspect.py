@@ -33,22 +33,22 @@ def run(arguments: argparse.Namespace) -> None:
     from inspection.contents import read_contents
     from inspection.display import shown_progress
     from inspection.plot import plot_contents
-    from output_files.target import check_outputs
+    from output_files.claim import claimed
     from output_files.whole import write_whole
     from terminal.cores import available_cores
 
     threads = available_cores() if arguments.threads is None else arguments.threads
     check_threads(threads)
     file = open_gguf(arguments.file)
-    check_outputs([arguments.json, arguments.plot], file.paths)
-    with shown_progress() as progress:
-        contents = read_contents(file, threads, progress, arguments.tensor)
-    print("\n".join(contents.lines()))
-    if arguments.json:
-        text = json.dumps(contents.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
-        write_whole(arguments.json, text + "\n")
-    if arguments.plot:
-        plot_contents(contents, arguments.plot)
+    with claimed([arguments.json, arguments.plot], file.paths):
+        with shown_progress() as progress:
+            contents = read_contents(file, threads, progress, arguments.tensor)
+        print("\n".join(contents.lines()))
+        if arguments.json:
+            text = json.dumps(contents.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
+            write_whole(arguments.json, text + "\n")
+        if arguments.plot:
+            plot_contents(contents, arguments.plot)
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -39,26 +39,26 @@ def run(arguments: argparse.Namespace) -> None:
     from gguf_files.source import open_gguf
     from inspection.display import shown_progress
     from inspection.verify import verify
-    from output_files.target import check_outputs
+    from output_files.claim import claimed
     from output_files.whole import write_whole
     from terminal.cores import available_cores
 
     threads = available_cores() if arguments.threads is None else arguments.threads
     check_threads(threads)
     file = open_gguf(arguments.file)
-    check_outputs([arguments.json], [*file.paths, arguments.against])
     with ExitStack() as stack:
+        stack.enter_context(claimed([arguments.json], [*file.paths, arguments.against]))
         progress = stack.enter_context(shown_progress())
         source = None
         if arguments.against is not None:
             access = source_access(arguments, allow_requantize=True)
             source = stack.enter_context(open_model(arguments.against, arguments.file, access, threads, progress))
         verification = verify(file, threads, progress, source)
+        if arguments.json:
+            text = json.dumps(verification.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
+            write_whole(arguments.json, text + "\n")
     for line in verification.lines():
         print(line)
-    if arguments.json:
-        text = json.dumps(verification.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
-        write_whole(arguments.json, text + "\n")
     print(verification.summary())
 
 

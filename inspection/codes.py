@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from eoq_formats.block_kernels import levels_of_block
 from eoq_formats.codebooks import cell_probabilities, codebook
-from eoq_formats.codes import code_of
+from eoq_formats.compiled import njit
 from eoq_formats.packing import PLANES
+from eoq_formats.trellis import code_of
 from eoq_formats.trellis_kernels import levels_of_trellis_block, trellis_tables
 from eoq_formats.types import SCALE_BYTES, WeightType
 from gguf_files.weights import Bytes
@@ -143,7 +144,7 @@ def count_codes(stored: Bytes, t: WeightType) -> CodeCounts:
     return CodeCounts(t, levels.sum(axis=0), counts.sum(axis=0), int((scales == 0).sum()), extent)
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _count_scalar(blocks, scales, bits, low_bits, table, width, levels, counts):  # type: ignore[no-untyped-def]
     count, pieces = blocks.shape[0], levels.shape[0]
     for piece in numba.prange(pieces):
@@ -158,7 +159,7 @@ def _count_scalar(blocks, scales, bits, low_bits, table, width, levels, counts):
                     counts[piece, codes[i]] += 1
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _count_trellis(blocks, scales, tables, width, levels, counts):  # type: ignore[no-untyped-def]
     count, pieces = blocks.shape[0], levels.shape[0]
     for piece in numba.prange(pieces):

@@ -105,7 +105,6 @@ def _codes_of(file: Source, tensor: TensorInfo) -> CodeCounts | None:
     for start, stop in row_chunks(tensor):
         counts = count_codes(file.rows(tensor, start, stop), eoq)
         total = counts if total is None else total + counts
-        file.release(tensor, start, stop)
     return total
 
 

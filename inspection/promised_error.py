@@ -10,7 +10,7 @@ import numpy as np
 from gguf import GGMLQuantizationType
 from gguf.quants import dequantize, quantize
 
-from eoq_formats.codes import code_of
+from eoq_formats.trellis import code_of
 from gguf_files.tensor_types import eoq_type
 
 NEAREST_MARGIN = 2.0

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from eoq_formats.compiled import njit
 from gguf_files.weights import Floats
 
 Sums = NDArray[np.float64]
@@ -28,7 +29,7 @@ def row_sums(x: Floats, y: Floats) -> RowSums:
     return RowSums(*sums)
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _row_sums(x, y, sums):  # type: ignore[no-untyped-def]
     for row in numba.prange(x.shape[0]):
         xx = xy = yy = error = 0.0

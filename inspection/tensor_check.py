@@ -71,7 +71,6 @@ def _check(source: Source, tensor: TensorInfo, expected: int | None) -> list[Fau
             found.look_at(stored, eoq, start)
         else:
             found.look_at(stored, tensor, start)
-        source.release(tensor, start, stop)
     faults = found.texts
     if expected is not None and checksum != expected:
         faults = [f"its bytes are not those that were written: CRC-32 {checksum:08x}, not {expected:08x}", *faults]

@@ -13,7 +13,7 @@ from converter import TypeOptions
 from converter.scaling import Fold, Folded, fold_groups
 from eoq.verify import main
 from eoq_formats import kernels
-from eoq_formats.codes import code_of
+from eoq_formats.trellis import code_of
 from eoq_formats.types import WEIGHT_TYPES, WeightType
 from gguf_files.source import Source, open_gguf
 from gguf_files.weights import RowWorkers, SourceWeights
