@@ -14,6 +14,7 @@ from converter.errors import OptionError
 from converter.type_choice import TypeChoice, eoq_choice, parse_eoq_type, parse_type
 from eoq_formats.types import weight_type
 from gguf_files.tensor_types import bits_per_weight
+from input_files.expressions import check_expression
 from terminal.cores import available_cores
 
 ROUNDINGS = ("feedback", "nearest")
@@ -55,10 +56,7 @@ def parse_override(text: str) -> TensorTypeOverride:
     pattern, equals, name = text.rpartition("=")
     if not equals or not pattern:
         raise OptionError(f"tensor type {text!r} is not of the form REGEX=TYPE, such as ffn_down=eoq5")
-    try:
-        re.compile(pattern)
-    except re.error as e:
-        raise OptionError(f"tensor type {text!r}: {pattern!r} is not a regular expression ({e})") from None
+    check_expression(pattern, OptionError, f"tensor type {text[:60]!r}")
     return TensorTypeOverride(pattern, parse_type(name))
 
 

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from converter.calibrate.calibrate import PROGRAM
+from converter.calibrate.texts import check_texts
 from converter.ingest import open_model
 from converter.options import ConversionOptions
 from converter.plan import Plan, Proposals, TensorPlan, resolve_plan
@@ -16,6 +17,7 @@ from converter.report.as_json import write_report
 from converter.report.metadata import target_metadata
 from converter.rounding import RoundedRows, WeightedError
 from converter.rounding_method import RoundingMethod, rounding_method
+from converter.statistics import open_statistics
 from converter.statistics.least_size import least_size
 from gguf_files.output import GgufOutput
 from gguf_files.source import Source
@@ -108,7 +110,11 @@ def _files(model_path: Path, target: Path, options: ConversionOptions) -> tuple[
 
 
 def _check_needs(model_path: Path, target: Path, options: ConversionOptions) -> None:
-    """Ask for device and program before the long steps. Raises OptionError or NoProgramError."""
+    """Ask for texts, statistics, device and program before the long steps. Raises EoqError."""
+    if options.rounding.is_calibrated:
+        check_texts(options.calibration.texts)
+    if options.statistics is not None and options.statistics.exists():
+        open_statistics(options.statistics)  # what is damaged is refused before the model is looked at
     if options.rounding.is_calibrated and options.rounding.device != "cpu":
         from converter.torch_settings import check_device  # torch takes seconds to load
 
@@ -171,7 +177,7 @@ def _record(plan: TensorPlan, parts: list[RoundedRows], is_scaled: bool, seconds
         sum(part.signal for part in parts),
         sum(part.error for part in parts),
         seconds,
-        " and ".join(methods),
+        " and ".join(methods) or "copy",
         sum(weighted, start=WeightedError.none()) if weighted else None,
         max((part.damping for part in parts), default=0.0),
         is_scaled,

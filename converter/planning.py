@@ -17,6 +17,7 @@ from converter.plan.planners.fastewq.blocks import BlockShape, blocks_of_config
 from converter.plan.planners.propose import propose_by_shape
 from converter.plan.planners.tables import block_lines, ewq_entries, kind_lines
 from converter.plan.tables import size_lines, tensor_lines
+from converter.statistics import open_statistics
 from output_files.target import check_not_input, check_outputs
 from terminal.progress import Progress
 
@@ -114,6 +115,8 @@ def plan_model(
     """
     check_threads(threads)
     check_outputs(outputs, _inputs(model_path, request))
+    if isinstance(request, BudgetRequest) and request.statistics is not None and request.statistics.exists():
+        open_statistics(request.statistics)  # what is damaged is refused before the model is looked at
     if isinstance(request, FastEwqRequest) and (model_path.is_dir() or model_path.suffix == ".json"):
         if needs_tensors or types.tensor_types or machines:
             raise OptionError(

@@ -11,6 +11,7 @@ from eoq.common_options import (
     given,
     source_access,
 )
+from terminal.text import say
 from terminal.tool import run_tool
 
 EXAMPLES = """\
@@ -115,7 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
     proposals = read_plan_file(arguments.plan) if arguments.plan else None
     if arguments.dry_run:
         planned = dry_run(arguments.model, arguments.output, options, proposals=proposals)
-        print("\n".join([*tensor_lines(planned), "", *size_lines(planned, planned.trained_context or _CONTEXT)]))
+        say([*tensor_lines(planned), "", *size_lines(planned, planned.trained_context or _CONTEXT)])
         return
     if arguments.quiet:
         convert(arguments.model, arguments.output, options, ConversionProgress(), proposals)

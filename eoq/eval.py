@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from terminal.text import say
 from terminal.tool import run_tool
 
 EXAMPLES = """\
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         else:
             with EvaluationDisplay() as display:
                 evaluation = evaluate(*task, display, outputs)
-        print(setting(evaluation), table(evaluation), sep="\n\n")
+        say([setting(evaluation), "", *table(evaluation).splitlines()])
         if arguments.json:
             write_whole(arguments.json, json.dumps(as_json(evaluation), indent=2) + "\n")
         if arguments.plot:

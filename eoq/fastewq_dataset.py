@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eoq.common_options import add_source_options, source_access
+from terminal.text import say
 from terminal.tool import run_tool
 
 EXAMPLES = """\
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
                 assert made.decisions is not None
                 rows = measured_rows(source, path, made.blocks, made.decisions)
             dataset = dataset.with_model(rows)
-            print(f"{path}: {len(rows)} blocks, {sum(row.quantized for row in rows)} of them quantised")
+            say([f"{path}: {len(rows)} blocks, {sum(row.quantized for row in rows)} of them quantised"])
         with whole_or_not(target) as temporary:
             write_dataset(dataset, temporary)
 

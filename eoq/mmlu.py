@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from terminal.text import printable, say
 from terminal.tool import run_tool
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _ask(arguments: argparse.Namespace) -> None:
         )
     subjects = {subject: score(choices) for subject, choices in by_subject(answered)}
     total = score([(one.choice, one.question.answer) for one in answered])
-    print(table(subjects, total))
+    say(table(subjects, total).splitlines())
     if arguments.json:
         content: dict[str, Any] = {
             "shots": arguments.shots,
@@ -99,7 +100,7 @@ def table(subjects: "dict[str, Scores]", total: "Scores") -> str:
     """Markdown, all questions last."""
     lines = ["| subject | questions | accuracy | perplexity | without an answer |", "|---|--:|--:|--:|--:|"]
     for name, s in [*subjects.items(), ("**all**", total)]:
-        lines.append(f"| {name} | {s.questions} | {s.accuracy:.4f} | {s.perplexity:.4f} | {s.unanswered} |")
+        lines.append(f"| {printable(name)} | {s.questions} | {s.accuracy:.4f} | {s.perplexity:.4f} | {s.unanswered} |")
     return "\n".join(lines)
 
 

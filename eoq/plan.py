@@ -1,12 +1,12 @@
 """Plan which tensor of a model gets which type. The plan is a file for convert_eoq.py --plan."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eoq.common_options import add_source_options, given, source_access
+from terminal.text import say
 from terminal.tool import run_tool
 
 if TYPE_CHECKING:
@@ -127,11 +127,12 @@ def run(arguments: argparse.Namespace) -> None:
     from converter.planning import ModelPlan, plan_model
     from converter.report.display import ConversionDisplay
     from output_files.claim import claimed
+    from output_files.json_text import json_text
     from output_files.whole import write_whole
     from terminal.cores import available_cores
 
     if arguments.planner == "preset" and arguments.preset == "list":
-        print("\n".join(f"{name}: {preset.description}" for name, preset in PRESETS.items()))
+        say(f"{name}: {preset.description}" for name, preset in PRESETS.items())
         return
     request, machines = request_of(arguments), parse_machines(arguments.machine)
     outputs = [path for path in (arguments.json, arguments.plot) if path is not None]
@@ -149,10 +150,9 @@ def run(arguments: argparse.Namespace) -> None:
                 outputs=outputs,
                 needs_tensors=bool(arguments.plot or arguments.table),
             )
-        print("\n".join(planned.lines(arguments.context, all_tensors=arguments.table, plan_path=arguments.json)))
+        say(planned.lines(arguments.context, all_tensors=arguments.table, plan_path=arguments.json))
         if arguments.json:
-            content = json.dumps(planned.as_plan_file(arguments.json), indent=1, ensure_ascii=False)
-            write_whole(arguments.json, content + "\n")
+            write_whole(arguments.json, json_text(planned.as_plan_file(arguments.json), indent=1) + "\n")
         if arguments.plot and isinstance(planned, ModelPlan):
             plot_plan(planned.plan, planned.architecture, arguments.plot, planned.planned.decisions)
 

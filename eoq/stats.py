@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eoq.common_options import add_calibration_options, add_source_options, calibration_options, source_access
+from terminal.text import say
 from terminal.tool import run_tool
 
 EXAMPLES = """\
@@ -53,20 +54,20 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
 def show(arguments: argparse.Namespace) -> None:
     from converter.statistics import open_statistics, table_lines
 
-    print("\n".join(table_lines(open_statistics(arguments.file))))
+    say(table_lines(open_statistics(arguments.file)))
 
 
 def compare(arguments: argparse.Namespace) -> None:
     from converter.statistics import comparison_lines, open_statistics
 
-    print("\n".join(comparison_lines(open_statistics(arguments.first), open_statistics(arguments.second))))
+    say(comparison_lines(open_statistics(arguments.first), open_statistics(arguments.second)))
 
 
 def merge(arguments: argparse.Namespace) -> None:
     from converter.statistics import merge_statistics
 
     merged = merge_statistics(arguments.files, arguments.output)
-    print(f"{merged.path}: {merged.tokens:,} tokens of {len(arguments.files)} files")
+    say([f"{merged.path}: {merged.tokens:,} tokens of {len(arguments.files)} files"])
 
 
 def mix(arguments: argparse.Namespace) -> None:
@@ -74,7 +75,7 @@ def mix(arguments: argparse.Namespace) -> None:
     from converter.statistics import mix_statistics
 
     mixed = mix_statistics(dict(split_weight(file) for file in arguments.files), arguments.output)
-    print(f"{mixed.path}: {mixed.description}")
+    say([f"{mixed.path}: {mixed.description}"])
 
 
 def collect(arguments: argparse.Namespace) -> None:
@@ -96,9 +97,8 @@ def collect(arguments: argparse.Namespace) -> None:
     with ConversionDisplay() as display:
         found = collected(display)
     for statistics in found:
-        print(f"{statistics.path}: {len(statistics.tensor_names)} tensors; {statistics.description}")
-        for warning in statistics.warnings():
-            print(f"note: {warning}")
+        say([f"{statistics.path}: {len(statistics.tensor_names)} tensors; {statistics.description}"])
+        say(f"note: {warning}" for warning in statistics.warnings())
 
 
 COMMANDS = {"show": show, "compare": compare, "merge": merge, "mix": mix, "collect": collect}

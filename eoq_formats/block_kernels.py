@@ -99,6 +99,15 @@ def fp16_value(bits):  # type: ignore[no-untyped-def]
     return bits_float(np.int32((bits & 0x8000) << 16 | exponent << 23 | mantissa << 13))
 
 
+@njit(nogil=True, inline="always")
+def place_of(value):  # type: ignore[no-untyped-def]
+    """Where a codebook's `code_of_doubled` has the code for a value in units; NaN counts as the least."""
+    # min and max would let NaN through, whose place is outside the table
+    value = value if value > _LOW_CLAMP else _LOW_CLAMP
+    value = value if value < _HIGH_CLAMP else _HIGH_CLAMP
+    return np.int32(np.floor(value * _TWO)) + 256
+
+
 @_inline
 def _nearest(v, unit, levels, doubled, nearest):  # type: ignore[no-untyped-def]
     """Nearest levels (int16) by counting the steps below each value; `doubled` (int16) is work space.
@@ -169,8 +178,7 @@ def _grid(v, largest, lowest, levels, code_of, codes):  # type: ignore[no-untype
             trial = np.empty(width, dtype=np.uint8)
         on_grid = True
         for i in range(width):
-            doubled = min(max(v[i] * inverse, _LOW_CLAMP), _HIGH_CLAMP) * _TWO
-            trial[i] = code_of[np.int32(np.floor(doubled)) + 256]
+            trial[i] = code_of[place_of(v[i] * inverse)]
             if abs(v[i] - np.float32(levels[trial[i]]) * unit) > tolerance:
                 on_grid = False
                 break

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from evaluation.errors import EvaluationError, OutputError
 from evaluation.model_file import ModelFile
 from evaluation.perplexity_output import Estimate, error_lines, parse_chunk_count, parse_chunks_done, parse_perplexity
 from evaluation.perplexity_program import NAME, PerplexityProgram
 from evaluation.progress import EvaluationProgress
+from input_files.structured import read_json
 from output_files.claim import claimed, keep
 from output_files.leftovers import scratch_folder
 from output_files.whole import explained, write_whole
@@ -158,13 +160,8 @@ def _kept(
         "gpu_layers": program.gpu_layers,
         "program": _identity(program.path),
     }
-    try:
-        known = json.loads(note.read_text())
-        complete = file.stat().st_size == known["bytes"]
-        if complete and known["belongs_to"] == belongs_to:
-            return BaseLogits(file, Estimate(**known["perplexity"]), known["chunks"], known["scored"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    if (known := _known(file, note, belongs_to)) is not None:
+        return known
     if file.exists() and not _is_ours(file):
         raise EvaluationError(f"{file} holds no log-probabilities; it is not overwritten, name another file for them")
     with claimed((file, note), inputs), scratch_folder(file.parent) as folder:
@@ -192,8 +189,21 @@ def digest_of(text: Path) -> str:
         raise EvaluationError(f"the text {text} cannot be read: {e.strerror}") from None
 
 
+def _known(file: Path, note: Path, belongs_to: dict[str, Any]) -> BaseLogits | None:
+    """What the note says of a file, if that is whole and belongs to the task; None too where the note is odd."""
+    try:
+        known = read_json(note, EvaluationError)
+        if file.stat().st_size != known["bytes"] or known["belongs_to"] != belongs_to:
+            return None
+        perplexity = Estimate(float(known["perplexity"]["value"]), float(known["perplexity"]["error"]))
+        chunks, scored = int(known["chunks"]), int(known["scored"])
+    except (OSError, EvaluationError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+    return BaseLogits(file, perplexity, chunks, scored) if perplexity.value > 0 and min(chunks, scored) > 0 else None
+
+
 def _is_ours(file: Path) -> bool:
-    if file.is_dir():
+    if not file.is_file():
         return False
     with file.open("rb") as opened:
         return opened.read(len(_MAGIC)) == _MAGIC

@@ -8,7 +8,7 @@ from pathlib import Path
 from evaluation.base_logits import BaseLogits, base_logits, digest_of, kept_files
 from evaluation.errors import EvaluationError, OutputError
 from evaluation.measurement import Evaluation, Measurement
-from evaluation.model_file import ModelFile, check_same_vocabulary, describe, open_file
+from evaluation.model_file import ModelFile, check_same_vocabulary, describe
 from evaluation.perplexity_output import (
     Estimate,
     error_lines,
@@ -18,7 +18,9 @@ from evaluation.perplexity_output import (
 )
 from evaluation.perplexity_program import NAME, PerplexityProgram
 from evaluation.progress import EvaluationProgress
+from gguf_files.source import open_gguf
 from gguf_files.unchanged import file_states, unchanged
+from input_files.ordinary import check_ordinary
 from llama_programs.find import find_program
 from output_files.target import check_not_input
 from terminal.cores import available_cores
@@ -70,10 +72,10 @@ def evaluate(
     """
     options = options or EvaluationOptions()
     progress = progress or EvaluationProgress()
-    if not text.is_file() or text.stat().st_size == 0:
-        raise EvaluationError(f"the text {text} does not exist or is empty")
+    if check_ordinary(text, EvaluationError, "the text") == 0:
+        raise EvaluationError(f"the text {text} is empty; give one with words in it")
     text_digest = digest_of(text)
-    opened = [open_file(path) for path in (base, *models)]
+    opened = [open_gguf(path) for path in (base, *models)]
     read = [text, *(path for source in opened for path in source.paths)]
     for output in (*outputs, *kept_files(options.base_logits)):
         check_not_input(output, read)

@@ -1,16 +1,16 @@
 """What the head of a GGUF file tells of a model: its size and its vocabulary. No weights are read."""
 
 import hashlib
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.errors import EvaluationError
 from gguf_files.names import BLOCK
-from gguf_files.source import Source, open_gguf
+from gguf_files.source import Source
 from gguf_files.tensor_types import eoq_type
 from gguf_files.tensors import TensorInfo
+from gguf_files.vocabulary import TOKENS, token_count
 
 
 @dataclass(frozen=True)
@@ -30,27 +30,18 @@ class ModelFile:
     """SHA-256 of the tokens' texts."""
 
 
-def open_file(path: Path) -> Source:
-    """Read the head of a GGUF file, and of its splits. Raises EvaluationError, or SourceError for a damaged file."""
-    if not path.is_file():
-        raise EvaluationError(f"{path} does not exist or is no file")
-    return open_gguf(path)
-
-
 def describe(path: Path, source: Source) -> ModelFile:
     """What the head of an open file tells. Raises EvaluationError for one without a vocabulary."""
-    tokens = next((entry for entry in source.metadata if entry.key == "tokenizer.ggml.tokens"), None)
+    tokens = next((entry for entry in source.metadata if entry.key == TOKENS), None)
     if tokens is None:
-        raise EvaluationError(f"{path} has no vocabulary (tokenizer.ggml.tokens), so no text can be evaluated with it")
-    # after the key: type of the value (an array), type of its elements, their number
-    count = struct.unpack_from("<Q", tokens.raw, 8 + len(tokens.key.encode()) + 8)[0]
+        raise EvaluationError(f"{path} has no vocabulary ({TOKENS}), so no text can be evaluated with it")
     return ModelFile(
         path=path,
         bytes=source.nbytes,
         bits_per_weight=_bits_per_weight(source.tensors),
         block_bits_per_weight=_bits_per_weight([t for t in source.tensors if BLOCK.match(t.name)]),
         has_eoq_types=any(eoq_type(t.type) for t in source.tensors),
-        vocabulary=int(count),
+        vocabulary=token_count(source.metadata) or 0,
         vocabulary_digest=hashlib.sha256(tokens.raw).hexdigest(),
     )
 

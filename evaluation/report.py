@@ -10,6 +10,7 @@ from typing import Any
 from evaluation.measurement import Evaluation
 from evaluation.model_file import ModelFile
 from evaluation.perplexity_output import Estimate
+from output_files.json_text import plain
 from terminal.table import markdown_table
 
 HEAD = (
@@ -80,19 +81,9 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
             for m in evaluation.measurements
         ],
     }
-    cleaned = _plain(values)
+    cleaned = plain(values)
     assert isinstance(cleaned, dict)
     return cleaned
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 def _sizes(file: ModelFile) -> tuple[str, str, str]:

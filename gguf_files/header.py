@@ -7,6 +7,7 @@ that it is, and nothing in a damaged file is trusted.
 
 import mmap
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -25,7 +26,16 @@ from gguf_files.tensor_types import row_bytes
 
 READABLE_VERSIONS = (2, 3)
 MAX_DIMENSIONS = 4
-MAX_NESTING = 4
+MOST_HEAD_BYTES = 1 << 27
+"""Bytes of a head; those of models have 2^25 at most, and sparse files can have any number."""
+MOST_TENSORS = 1 << 16
+"""And keys; a model of 2^12 experts in tensors of their own has fewer."""
+MOST_ALIGNMENT = 1 << 20
+"""Every tensor is padded with up to as much."""
+MOST_NAME_BYTES = 63
+"""ggml keeps a name with its NUL in 64."""
+_LARGEST = 2**63 - 1
+_ALIGNMENT_KEY = "general.alignment"
 
 _SCALARS = {
     GGUFValueType.UINT8: "<B",
@@ -41,7 +51,15 @@ _SCALARS = {
     GGUFValueType.BOOL: "<?",
 }
 _TEXT_LENGTH = struct.Struct("<Q")
-_TRUNCATED = "it is truncated: its header goes on past the end of the file"
+_SHAPE_TYPE_OFFSET = tuple(struct.Struct(f"<{n}QIQ") for n in range(1, MAX_DIMENSIONS + 1))
+
+
+def _damaged(what: str) -> SourceError:
+    return SourceError(f"it is damaged: {what}; get the file again, or make it anew")
+
+
+def _truncated(what: str) -> SourceError:
+    return SourceError(f"it is truncated: {what}; get the file again")
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,23 @@ class MetadataEntry:
     """The whole entry as in the file: key, type, value."""
     value: str | int | float | bool | None
     """The value; None for arrays."""
+
+    @property
+    def type(self) -> int:
+        """Number of the value's type."""
+        return int(struct.unpack_from("<I", self.raw, self._value_start - 4)[0])
+
+    @property
+    def array(self) -> tuple[int, int] | None:
+        """Number of the elements' type, and how many there are, of an array; else None."""
+        if self.type != GGUFValueType.ARRAY:
+            return None
+        element, count = struct.unpack_from("<IQ", self.raw, self._value_start)
+        return int(element), int(count)
+
+    @property
+    def _value_start(self) -> int:
+        return _TEXT_LENGTH.size + len(self.key.encode()) + 4
 
 
 @dataclass(frozen=True)
@@ -95,18 +130,27 @@ class _Cursor:
     def __init__(self, data: bytes | mmap.mmap) -> None:
         self.data = data
         self.position = 0
+        self.end = min(len(data), MOST_HEAD_BYTES)
 
     def skip(self, size: int) -> int:
         """Move on; returns the position before."""
         start = self.position
-        if size > len(self.data) - start:
-            raise SourceError(_TRUNCATED)
+        if size > self.end - start:
+            raise self._too_long()
         self.position = start + size
         return start
+
+    def _too_long(self) -> SourceError:
+        if self.end == len(self.data):
+            return _truncated("its header goes on past the end of the file")
+        return _damaged(f"its header goes on past {MOST_HEAD_BYTES:,} bytes")
 
     def number(self, form: str) -> int | float | bool:
         value: int | float | bool = struct.unpack_from(form, self.data, self.skip(struct.calcsize(form)))[0]
         return value
+
+    def integers(self, form: struct.Struct) -> tuple[int, ...]:
+        return form.unpack_from(self.data, self.skip(form.size))
 
     def integer(self, form: str) -> int:
         return int(self.number(form))
@@ -118,10 +162,10 @@ class _Cursor:
 
     def skip_texts(self, count: int) -> None:
         """Move over an array of texts; vocabularies have 10^5 of them, so no call for each."""
-        position, last = self.position, len(self.data) - _TEXT_LENGTH.size
+        position, last = self.position, self.end - _TEXT_LENGTH.size
         for _ in range(count):
             if position > last:
-                raise SourceError(_TRUNCATED)
+                raise self._too_long()
             position += _TEXT_LENGTH.size + _TEXT_LENGTH.unpack_from(self.data, position)[0]
         self.skip(position - self.position)
 
@@ -129,51 +173,96 @@ class _Cursor:
         try:
             return self.text().decode()
         except UnicodeDecodeError:
-            raise SourceError(f"it is damaged: the name of a {what} is not UTF-8") from None
+            raise _damaged(f"the name of a {what} is not UTF-8") from None
 
     def value_type(self) -> GGUFValueType:
         number = self.integer("<I")
         try:
             return GGUFValueType(number)
         except ValueError:
-            raise SourceError(f"it is damaged: metadata of unknown type {number}") from None
+            raise _damaged(f"metadata of unknown type {number}") from None
 
 
 def parse_header(data: bytes | mmap.mmap) -> GgufHeader:
-    """Read the head of a GGUF file and check that the tensors it describes lie within the file.
+    """Read the head of a GGUF file and check that llama.cpp loads such, and that its tensors lie within the file.
 
     Raises SourceError, whose message goes on after "FILE cannot be read as GGUF: ".
     """
     cursor = _Cursor(data)
     if len(data) < 4 or cursor.integer("<I") != GGUF_MAGIC:
-        raise SourceError("it does not begin with the bytes GGUF")
+        raise SourceError("it does not begin with the bytes GGUF; give a GGUF file")
     version = cursor.integer("<I")
     if version not in READABLE_VERSIONS:
         if version and version & 0xFFFF == 0:
             raise SourceError("it is a big-endian GGUF; convert it with gguf-py's gguf-convert-endian first")
         raise SourceError(f"it has GGUF version {version}; versions 2 and 3 can be read")
     tensor_count, metadata_count = cursor.integer("<Q"), cursor.integer("<Q")
+    if tensor_count > MOST_TENSORS or metadata_count > MOST_TENSORS:
+        raise _damaged(
+            f"it counts {tensor_count:,} tensors and {metadata_count:,} keys, and {MOST_TENSORS:,} of each can be read"
+        )
     metadata = tuple(_metadata_entry(cursor) for _ in range(metadata_count))
     tensors = tuple(_tensor_entry(cursor) for _ in range(tensor_count))
-    _check_unique("metadata key", [entry.key for entry in metadata])
-    _check_unique("tensor", [tensor.name for tensor in tensors])
-    alignment = next((e.value for e in metadata if e.key == "general.alignment"), GGUF_DEFAULT_ALIGNMENT)
-    if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-        raise SourceError(f"it is damaged: its alignment is {alignment}, not a power of two")
+    alignment = check_loadable(metadata, tensors)
     header = GgufHeader(metadata, tensors, alignment, align(cursor.position, alignment))
     for tensor in tensors:
         _check_extent(tensor, header, len(data))
     return header
 
 
+def check_loadable(metadata: Sequence[MetadataEntry], tensors: Sequence[TensorEntry]) -> int:
+    """The alignment of a file with such a head. Raises SourceError for what llama.cpp refuses (ggml/src/gguf.cpp)."""
+    _check_unique("metadata key", [entry.key for entry in metadata])
+    _check_unique("tensor", [tensor.name for tensor in tensors])
+    for entry in metadata:
+        if not entry.key or "\0" in entry.key:
+            raise _damaged(f"a metadata key is {entry.key!r}")
+    alignment = _alignment(metadata)
+    expected = 0
+    for tensor in tensors:
+        _check_tensor(tensor)
+        if tensor.offset != expected:
+            raise _damaged(
+                f"the data of tensor {tensor.name} begins at byte {tensor.offset} and not at {expected}, "
+                "where that of the tensors before it ends"
+            )
+        expected = align(tensor.offset + tensor.nbytes, alignment)
+    return alignment
+
+
+def _alignment(metadata: Sequence[MetadataEntry]) -> int:
+    entry = next((e for e in metadata if e.key == _ALIGNMENT_KEY), None)
+    if entry is None:
+        return int(GGUF_DEFAULT_ALIGNMENT)
+    if entry.type != GGUFValueType.UINT32 or not isinstance(alignment := entry.value, int):
+        raise _damaged(f"its {_ALIGNMENT_KEY} is not of type uint32")
+    if not 1 <= alignment <= MOST_ALIGNMENT or alignment & (alignment - 1):
+        raise _damaged(f"its alignment is {alignment}, not a power of two up to {MOST_ALIGNMENT}")
+    return alignment
+
+
+def _check_tensor(tensor: TensorEntry) -> None:
+    size = len(tensor.name.encode())
+    if not 1 <= size <= MOST_NAME_BYTES or "\0" in tensor.name:
+        raise _damaged(
+            f"the name of a tensor is {tensor.name!r}, and names have 1 to {MOST_NAME_BYTES} bytes, none of them zero"
+        )
+    elements = 1
+    for length in tensor.shape:
+        # as gguf.cpp counts: a zero before a length that is too large is no excuse, one after it neither
+        if length > _LARGEST or (length > 1 and elements > _LARGEST // length):
+            raise _damaged(f"tensor {tensor.name} of shape {tensor.shape} has more weights than can be counted")
+        elements *= length
+
+
 def _metadata_entry(cursor: _Cursor) -> MetadataEntry:
     start = cursor.position
     key = cursor.name("metadata key")
-    value = _value(cursor, cursor.value_type(), MAX_NESTING)
+    value = _value(cursor, cursor.value_type())
     return MetadataEntry(key, cursor.data[start : cursor.position], value)
 
 
-def _value(cursor: _Cursor, kind: GGUFValueType, nesting: int) -> str | int | float | bool | None:
+def _value(cursor: _Cursor, kind: GGUFValueType) -> str | int | float | bool | None:
     if kind in _SCALARS:
         return cursor.number(_SCALARS[kind])
     if kind == GGUFValueType.STRING:
@@ -183,11 +272,8 @@ def _value(cursor: _Cursor, kind: GGUFValueType, nesting: int) -> str | int | fl
         cursor.skip(count * struct.calcsize(_SCALARS[element]))
     elif element == GGUFValueType.STRING:
         cursor.skip_texts(count)
-    elif nesting:
-        for _ in range(count):
-            _value(cursor, element, nesting - 1)
     else:
-        raise SourceError("it is damaged: its metadata has arrays within arrays without end")
+        raise _damaged("its metadata has arrays within arrays")
     return None
 
 
@@ -195,35 +281,35 @@ def _tensor_entry(cursor: _Cursor) -> TensorEntry:
     name = cursor.name("tensor")
     dimensions = cursor.integer("<I")
     if not 1 <= dimensions <= MAX_DIMENSIONS:
-        raise SourceError(f"it is damaged: tensor {name} has {dimensions} dimensions")
-    shape = tuple(cursor.integer("<Q") for _ in range(dimensions))
-    number, offset = cursor.integer("<I"), cursor.integer("<Q")
+        raise _damaged(f"tensor {name} has {dimensions} dimensions")
+    *shape, number, offset = cursor.integers(_SHAPE_TYPE_OFFSET[dimensions - 1])
     try:
         kind = GGMLQuantizationType(number)
         length, _ = GGML_QUANT_SIZES[kind]
     except (ValueError, KeyError):
-        raise SourceError(f"tensor {name} has type {number}, which this program does not know") from None
+        raise SourceError(
+            f"tensor {name} has type {number}, which this program does not know; make the file with another type"
+        ) from None
     if shape[0] % length:
-        raise SourceError(f"it is damaged: tensor {name} has rows of {shape[0]}, not whole blocks of {kind.name}")
-    return TensorEntry(name, shape, kind, offset)
+        raise _damaged(f"tensor {name} has rows of {shape[0]}, not whole blocks of {kind.name}")
+    return TensorEntry(name, tuple(shape), kind, offset)
 
 
 def _check_unique(what: str, names: Sequence[str]) -> None:
     if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise SourceError(f"it is damaged: {what} {twice} stands in it twice")
+        twice = Counter(names).most_common(1)[0][0]
+        raise _damaged(f"{what} {twice} stands in it twice")
 
 
 def _check_extent(tensor: TensorEntry, header: GgufHeader, size: int) -> None:
-    if tensor.offset % header.alignment:
-        raise SourceError(f"it is damaged: tensor {tensor.name} is not aligned to {header.alignment} bytes")
     missing = header.data_start + tensor.offset + tensor.nbytes - size
     if missing > 0:
-        raise SourceError(f"it is truncated: {missing} bytes of tensor {tensor.name} are missing")
+        raise _truncated(f"{missing} bytes of tensor {tensor.name} are missing")
 
 
 def pack_text(text: str) -> bytes:
-    data = text.encode()
+    # names of files, in another encoding, are parts of descriptions
+    data = text.encode(errors="replace")
     return struct.pack("<Q", len(data)) + data
 
 

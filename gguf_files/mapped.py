@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gguf_files.errors import SourceError
 from gguf_files.header import GgufHeader, parse_header
 from gguf_files.unchanged import FileState, changed
+from input_files.ordinary import check_ordinary
 
 
 class MappedGguf:
@@ -19,6 +20,8 @@ class MappedGguf:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if check_ordinary(path, SourceError) == 0:
+            raise SourceError(f"{path} cannot be read as GGUF: it is empty; get the file again")
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for a writer
             weakref.finalize(self, os.close, self._descriptor)

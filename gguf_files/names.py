@@ -11,6 +11,9 @@ BLOCK = re.compile(r"(?P<block>(?P<prefix>(?:.*\.)?)blk\.(?P<index>\d+))\.(?P<pa
 """The name of a tensor of a block: `block` is `blk.3`, `part` is `attn_q.weight`. Encoder-decoder models have prefixes,
 as in `enc.blk.3`."""
 
+MOST_BLOCKS = 512
+"""llama.cpp's LLAMA_MAX_LAYERS."""
+
 
 def block_name(index: int) -> str:
     """`blk.3`"""

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from gguf_files.checksums import checksums_entry
-from gguf_files.header import MetadataEntry, TensorEntry, align, pack_header
+from gguf_files.errors import SourceError
+from gguf_files.header import MOST_HEAD_BYTES, MetadataEntry, TensorEntry, align, check_loadable, pack_header
 from gguf_files.tensors import TensorInfo
 from gguf_files.weights import Bytes
 from output_files.errors import TargetError
@@ -39,7 +40,13 @@ class GgufOutput:
         self._alignment = alignment
         self._metadata = list(metadata)
         self._with_checksums = with_checksums
+        try:
+            check_loadable(metadata, self.tensors)
+        except SourceError as e:
+            raise TargetError(f"{target} would be a file that llama.cpp does not load: {e}") from None
         self.head = self._pack_head([0] * len(tensors))
+        if len(self.head) > MOST_HEAD_BYTES:
+            raise TargetError(f"{target} would have a header of {len(self.head):,} bytes, more than any reader takes")
         self.size = len(self.head) + sum(align(t.nbytes, alignment) for t in self.tensors)
         """Bytes of the finished file."""
         self._cleaning = ExitStack()

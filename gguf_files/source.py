@@ -14,6 +14,7 @@ from gguf_files.mapped import MappedGguf
 from gguf_files.tensor_types import row_bytes
 from gguf_files.tensors import TensorInfo
 from gguf_files.unchanged import FileState
+from gguf_files.vocabulary import check_vocabulary
 
 _SPLIT_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
@@ -45,6 +46,10 @@ class Source:
         architecture = files[0].header.get("general.architecture")
         if not isinstance(architecture, str) or not architecture:
             raise SourceError(f"{self.paths[0]} is not a model: its metadata names no architecture")
+        try:
+            check_vocabulary(self.metadata)
+        except SourceError as e:
+            raise SourceError(f"{self.paths[0]} is no model that llama.cpp loads: {e}") from None
         if not self.tensors:
             raise SourceError(f"{self.paths[0]} holds no tensors, so there is nothing to convert")
         self.architecture = architecture

@@ -6,6 +6,8 @@ from typing import Self
 import rich.progress
 from rich.console import Console
 
+from terminal.text import printable
+
 
 class StageBar:
     """A context: the bar is there inside it. `print` may be called at any time."""
@@ -38,7 +40,7 @@ class StageBar:
         """The next stage; None for a total that is not known yet."""
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(name, total=total)
+        self._task = self._bar.add_task(printable(name), total=total)
         if not self._console.is_terminal:
             self.print(f"{name} …")
 
@@ -51,4 +53,8 @@ class StageBar:
             self._bar.update(self._task, completed=done, total=total)
 
     def print(self, line: str) -> None:
-        self._console.print(line)
+        """Print one line, whatever is in it."""
+        if self._console.is_terminal:
+            self._console.print(printable(line))
+        else:  # rich takes 30 s for what a model of 10^5 tensors has to say
+            print(printable(line), file=self._console.file)

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from terminal.text import printable
+
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lines of a Markdown table; the first column is aligned left, the others right."""
+    head, *rows = [[printable(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:

@@ -5,12 +5,14 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
 from eoq_formats.errors import EoqError
 from output_files.claim import kept
+from terminal.text import message
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -39,6 +41,8 @@ def run_tool(
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
     sys.unraisablehook = _raise_again
+    if not sys.warnoptions:  # what is no number is refused by name; NumPy's lines beside that say nothing to a user
+        warnings.simplefilter("ignore", RuntimeWarning)
     try:
         return _status(run, arguments)
     except _Interrupted as interrupted:
@@ -55,7 +59,7 @@ def _status(run: Callable[[argparse.Namespace], None], arguments: argparse.Names
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except (EoqError, OSError) as error:
-        print("; ".join([f"error: {error}", *kept()]), file=sys.stderr)
+        print(message("; ".join([f"error: {error}", *kept()])), file=sys.stderr)
         return 1
     return 0
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from converter.calibrate.calibrate import PROGRAM, calibrate
-from converter.calibrate.texts import text_files
+from converter.calibrate.texts import check_texts, text_files
 from converter.errors import CalibrationError
 from converter.ingest import open_model
 from converter.options import CalibrationOptions, CalibrationText, SourceAccess
@@ -31,6 +31,7 @@ def collect_statistics(
     progress = progress or Progress()
     target = resolve_target(target)
     with claimed([target], [model_path, *(text.path for text in options.texts)]):
+        check_texts(options.texts)
         find_program(PROGRAM, options.llama_bin)  # a folder takes long to open
         with open_model(model_path, target, access, threads, progress) as source:
             return calibrate(source, target, options, threads, progress)

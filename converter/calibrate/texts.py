@@ -9,6 +9,7 @@ from pathlib import Path
 
 from converter.errors import CalibrationError
 from converter.options import OWN_TEXT, CalibrationOptions, CalibrationText
+from input_files.ordinary import check_ordinary, read_text
 from output_files.leftovers import scratch_folder
 from output_files.whole import explained
 
@@ -16,6 +17,8 @@ _BUNDLED = Path(__file__).parent / "text"
 _LETTERS_PER_TOKEN = 16
 _LEAST_LETTERS = 1 << 22
 _WINDOW = 1 << 14
+_MOST_BYTES = 1 << 30
+_WHAT = "the calibration text"
 
 
 @contextmanager
@@ -40,6 +43,13 @@ def text_files(options: CalibrationOptions) -> Iterator[Sequence[CalibrationText
         ]
 
 
+def check_texts(texts: Sequence[CalibrationText]) -> None:
+    """Look, before any work, whether the texts can be read at all. Raises CalibrationError."""
+    for text in texts:
+        if text.path != OWN_TEXT:
+            check_ordinary(text.path, CalibrationError, _WHAT, most=_MOST_BYTES)
+
+
 def bundled_texts() -> dict[str, str]:
     """The texts that come with the converter by kind, from chat to prose."""
     files = sorted(_BUNDLED.glob("*.txt.xz"))
@@ -49,14 +59,7 @@ def bundled_texts() -> dict[str, str]:
 
 def _of_use(path: Path, letters: int, scratch: Path) -> Path:
     """The file itself, or where it is much longer than needed, stretches from all over it: tokenising takes time."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as e:
-        raise CalibrationError(f"the calibration text {path} cannot be read: {e.strerror}") from None
-    except UnicodeDecodeError as e:
-        raise CalibrationError(
-            f"the calibration text {path} is not UTF-8 (byte {e.start}); give plain text in UTF-8"
-        ) from None
+    text = read_text(path, CalibrationError, _WHAT, most=_MOST_BYTES)
     if len(text) <= letters:
         return path.absolute()
     scratch.mkdir()

@@ -1,6 +1,5 @@
 """A Hugging Face model folder: what can be known of it, and refused, before llama.cpp's converter is started."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from math import prod
@@ -11,6 +10,8 @@ from converter.ingest.foreign_code import check_no_foreign_code
 from converter.ingest.safetensors_folder import StoredTensor, read_tensor_list
 from converter.statistics.least_size import least_size
 from gguf_files.errors import QuantizedSourceError, SourceError
+from input_files.ordinary import check_ordinary
+from input_files.structured import read_json
 
 _OUTTYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16", "F8_E4M3": "bf16", "F8_E5M2": "bf16"}
 _BYTES = {"f32": 4, "f16": 2, "bf16": 2, "auto": 2}
@@ -74,9 +75,14 @@ def read_hf_folder(path: Path, allow_requantize: bool) -> HfFolder:
 
 def _check_contents(path: Path) -> None:
     try:
-        names = sorted(entry.name for entry in path.iterdir())
+        entries = sorted(path.iterdir())
     except OSError as e:
         raise SourceError(f"the folder {path} cannot be read: {e.strerror}") from None
+    for entry in entries:
+        # llama.cpp's converter would wait for a pipe
+        if entry.exists() and not entry.is_dir():
+            check_ordinary(entry, SourceError)
+    names = [entry.name for entry in entries]
     if not names:
         raise SourceError(f"the folder {path} is empty")
     if "config.json" not in names:
@@ -86,16 +92,9 @@ def _check_contents(path: Path) -> None:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_bytes())
-    except OSError as e:
-        raise SourceError(f"{path} cannot be read: {e.strerror}") from None
-    except ValueError as e:
-        raise SourceError(f"{path} is not JSON: {e}") from None
-    except RecursionError:
-        raise SourceError(f"{path} is not a model's configuration: it nests too deeply") from None
+    config = read_json(path, SourceError)
     if not isinstance(config, dict):
-        raise SourceError(f"{path} is not a JSON object")
+        raise SourceError(f"{path} is not a JSON object; give the folder of a Hugging Face model")
     return config
 
 

@@ -1,6 +1,5 @@
 """The weights of a Hugging Face folder: which files they are in, whether these are whole, what they hold."""
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from gguf_files.errors import SourceError
+from input_files.ordinary import check_ordinary
+from input_files.structured import read_json
 
 INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r".*-(\d+)-of-(\d+)\.safetensors")
@@ -52,15 +53,16 @@ def _read_index(folder: Path) -> dict[str, str]:
     path = folder / INDEX
     if not path.exists():
         return {}
-    try:
-        weight_map = json.loads(path.read_bytes())["weight_map"]
-        index = {str(name): str(file) for name, file in weight_map.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise SourceError(f"{path} is damaged: it has no readable weight_map") from None
-    outside = [file for file in index.values() if Path(file).name != file]
-    if outside:
-        raise SourceError(f"{path} points outside its folder, to {outside[0]}")
-    missing = sorted({file for file in index.values() if not (folder / file).exists()})
+    content = read_json(path, SourceError)
+    index = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):
+        raise SourceError(f"{path} is damaged: it has no weight_map of tensors to files; get it again")
+    files = set(index.values())
+    for file in sorted(files):
+        # also "..", "." and nothing at all
+        if not file.endswith(".safetensors") or "\0" in file or Path(file).name != file:
+            raise SourceError(f"{path} points to {file!r}, which is no .safetensors file in its folder; get it again")
+    missing = sorted(file for file in files if not (folder / file).exists())
     if missing:
         raise SourceError(f"the folder {folder} is incomplete: {', '.join(missing)} of {INDEX} is missing")
     return index
@@ -69,13 +71,15 @@ def _read_index(folder: Path) -> dict[str, str]:
 def _check_shards(folder: Path, names: Iterable[str]) -> None:
     """Without an index, the names say how many files there are."""
     shards = [(int(m[1]), int(m[2])) for name in names if (m := _SHARD.fullmatch(name))]
-    if shards and {number for number, _ in shards} != set(range(1, shards[0][1] + 1)):
-        raise SourceError(
-            f"the folder {folder} is incomplete: it has {len(shards)} of {shards[0][1]} safetensors files"
-        )
+    if not shards:
+        return
+    numbers, count = {number for number, _ in shards}, shards[0][1]
+    if (len(numbers), min(numbers), max(numbers)) != (count, 1, count):
+        raise SourceError(f"the folder {folder} is incomplete: it has {len(shards)} of {count} safetensors files")
 
 
 def _read_file(path: Path) -> list[StoredTensor]:
+    check_ordinary(path, SourceError)
     try:
         with safe_open(path, framework="numpy") as file:
             slices = [(name, file.get_slice(name)) for name in file.keys()]  # noqa: SIM118 (not a dict)

@@ -8,9 +8,6 @@
 other keys are for the reader alone.
 """
 
-import json
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,12 @@ from converter.plan.precision_levels import RAW
 from converter.plan.proposals import Proposal, Proposals, Rule
 from converter.type_choice import parse_type
 from eoq_formats.errors import UnknownTypeError
+from input_files.expressions import check_expression
+from input_files.structured import read_json, read_toml
 
 FORMAT = "eoq-plan"
 VERSION = 1
+MOST_RULES = 1024
 
 
 def as_plan_file(proposals: Proposals, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,18 +43,8 @@ def _entry(proposal: Proposal) -> dict[str, str]:
 
 def read_plan_file(path: Path) -> Proposals:
     """Read a plan, TOML where the name ends so. Raises OptionError that says what is wrong where."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as e:
-        raise OptionError(f"the plan {path} cannot be read: {e.strerror}") from None
-    except UnicodeDecodeError:
-        raise OptionError(f"the plan {path} is not UTF-8 text; give a plan in JSON or TOML") from None
-    try:
-        content = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
-    except ValueError as e:
-        kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
-        raise OptionError(f"the plan {path} is not {kind}: {e}") from None
-    return _Reader(path).proposals(content)
+    read = read_toml if path.suffix.lower() == ".toml" else read_json
+    return _Reader(path).proposals(read(path, OptionError, "the plan"))
 
 
 class _Reader:
@@ -69,6 +59,8 @@ class _Reader:
         planner, tensors, rules = content.get("planner", "file"), content.get("tensors", {}), content.get("rules", [])
         if not isinstance(planner, str) or not isinstance(tensors, dict) or not isinstance(rules, list):
             raise self._error('"planner" must be text, "tensors" a table and "rules" a list')
+        if len(rules) > MOST_RULES:
+            raise self._error(f"it has {len(rules)} rules, all tried on every tensor; give {MOST_RULES} at most")
         if not tensors and not rules:
             raise self._error("it names no tensors and no rules")
         named = {name: self._proposal(f"tensor {name}", entry) for name, entry in tensors.items()}
@@ -77,10 +69,7 @@ class _Reader:
     def _rule(self, number: int, entry: object) -> Rule:
         if not isinstance(entry, dict) or not isinstance(entry.get("match"), str):
             raise self._error(f'rule {number} has no "match" with an expression for names')
-        try:
-            re.compile(entry["match"])
-        except re.error as e:
-            raise self._error(f"rule {number}: {entry['match']!r} is not a regular expression ({e})") from None
+        check_expression(entry["match"], OptionError, f"the plan {self.path}: rule {number}")
         return Rule(entry["match"], self._proposal(f"rule {number}", entry))
 
     def _proposal(self, what: str, entry: object) -> Proposal:

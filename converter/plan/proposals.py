@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from converter.plan.precision_levels import RAW
 from converter.type_choice import TypeChoice
@@ -32,7 +33,12 @@ class Rule:
     proposal: Proposal
 
     def matches(self, tensor_name: str) -> bool:
-        return re.search(self.pattern, tensor_name) is not None
+        return self._expression.search(tensor_name) is not None
+
+    @cached_property
+    def _expression(self) -> re.Pattern[str]:
+        """re itself keeps 512 of them."""
+        return re.compile(self.pattern)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def size_lines(planned: PlannedFile, context: int) -> list[str]:
     weights: Counter[str] = Counter()
     for t in plan.tensors:
         weights[type_name(t.type)] += t.tensor.weights
-    shares = ", ".join(f"{name} {100 * count / plan.weights:.1f} %" for name, count in weights.most_common())
+    shares = ", ".join(f"{name} {100 * count / max(1, plan.weights):.1f} %" for name, count in weights.most_common())
     lines = [
         f"weights: {shares}",
         f"file: {planned.file_bytes / 1e6:,.1f} MB, {plan.bits_per_weight:.3f} bits a weight",

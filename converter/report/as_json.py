@@ -1,12 +1,12 @@
 """The report of a conversion as a JSON file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from converter.report.records import ConversionReport, FoldRecord, TensorRecord
 from converter.rounding.rounded_rows import WeightedError
 from gguf_files.tensor_types import type_name
+from output_files.json_text import lines_of_json
 from output_files.whole import write_whole
 
 VERSION = 1
@@ -15,13 +15,15 @@ VERSION = 1
 
 def write_report(report: ConversionReport) -> Path:
     """Write the report beside the output, replacing an older one. Raises TargetError."""
-    text = json.dumps(as_json(report), indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(report.path, text + "\n")
+    write_whole(report.path, lines_of_json(as_json(report)))
     return report.path
 
 
 def as_json(report: ConversionReport) -> dict[str, Any]:
-    """Numbers, strings, lists and dictionaries. Errors relative to the signal unless they say otherwise."""
+    """Numbers, strings, lists and dictionaries. Errors relative to the signal unless they say otherwise.
+
+    Numbers that are not finite, as with weights near the end of float32, become null in the file.
+    """
     weighted = [r.weighted for r in report.records if r.weighted is not None]
     return {
         "version": VERSION,

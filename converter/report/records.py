@@ -12,8 +12,9 @@ from converter.rounding.rounded_rows import WeightedError
 
 
 def decibels(error: float, signal: float) -> float | None:
-    """An error relative to what it is an error of; None without one of them."""
-    return 10 * math.log10(error / signal) if error > 0 and signal > 0 else None
+    """An error relative to what it is an error of; None without one of them, or where float64 has not their ratio."""
+    ratio = error / signal if signal > 0 else 0.0
+    return 10 * math.log10(ratio) if 0 < ratio < math.inf else None
 
 
 @dataclass(frozen=True)

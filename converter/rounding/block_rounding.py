@@ -217,7 +217,8 @@ class TorchBlockRounding:
         block.levels[:] = levels.to(torch.int8)
 
     def _nearest(self, values: torch.Tensor) -> torch.Tensor:
-        doubled = (values.clamp(-128, 127.5) * 2).floor().long() + 256
+        # NaN is no place in the table
+        doubled = (values.nan_to_num(nan=-128).clamp(-128, 127.5) * 2).floor().long() + 256
         return self._levels[self._code_of[doubled]]
 
 

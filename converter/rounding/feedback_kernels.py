@@ -7,22 +7,17 @@ change the result.
 import numba
 import numpy as np
 
-from eoq_formats.block_kernels import fp16_bits, fp16_value
+from eoq_formats.block_kernels import fp16_bits, fp16_value, place_of
 from eoq_formats.compiled import njit
 
 LANES = 64
 """Rows that are rounded side by side."""
 
-_TWO = np.float32(2)
-_LOW_CLAMP = np.float32(-128)
-_HIGH_CLAMP = np.float32(127.5)
-
 
 @njit(nogil=True, inline="always")
 def _nearest(value, levels, code_of):  # type: ignore[no-untyped-def]
     """Level nearest to a value in units."""
-    doubled = min(max(value, _LOW_CLAMP), _HIGH_CLAMP) * _TWO
-    return levels[code_of[np.int32(np.floor(doubled)) + 256]]
+    return levels[code_of[place_of(value)]]
 
 
 @njit(parallel=True, nogil=True)

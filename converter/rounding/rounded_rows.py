@@ -96,6 +96,8 @@ def row_chunks(tensor: TensorInfo, weights: int | None = None, rows: int | None 
 
     `weights` is how many may be in memory at a time (CHUNK_WEIGHTS), `rows` how many rows there are (all).
     """
+    if tensor.weights == 0:
+        return  # of a row without weights there may be 2^62
     rows = tensor.rows if rows is None else rows
     step = max(1, (weights or CHUNK_WEIGHTS) // max(1, tensor.row_length))
     for start in range(0, rows, step):

@@ -145,11 +145,13 @@ def search(  # type: ignore[no-untyped-def]
         cheapest = _least(offers)
         total += np.float64(cheapest)
         totals[j] = total
-        if total >= bounds[j]:
+        if not total < bounds[j]:  # also where it is no number
             return np.inf
         if threshold == np.inf and count << code_bits > beam:
             threshold = np.partition(offers.view(np.float32), beam)[beam] - cheapest
         count = _select(offers, np.float32(min(cheapest + threshold, _OUT)).view(np.int32), within)
+        if count == 0:  # all costs are beyond what is dropped: there would be no path to trace
+            return np.inf
         for n in range(count):
             s = within[n]
             of = np.uint8(offers[s] & 255)
@@ -187,7 +189,7 @@ def search(  # type: ignore[no-untyped-def]
     last = _cheapest(now, count, cost)
     total += np.float64(cost[now, last])
     totals[width - 1] = total
-    if total >= bounds[width - 1]:
+    if not total < bounds[width - 1]:
         return np.inf
     _trace(last, settled, width, back, codes)
     return total

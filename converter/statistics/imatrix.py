@@ -7,6 +7,7 @@ from gguf import GGMLQuantizationType
 from numpy.typing import NDArray
 
 from converter.errors import StatisticsError
+from converter.statistics.sound import check_means
 from converter.statistics.statistics import Statistics
 from gguf_files.header import TensorEntry
 from gguf_files.mapped import MappedGguf
@@ -34,7 +35,9 @@ class Imatrix(Statistics):
         for name in names:
             counts = entries.get(name + _COUNTS)
             if counts is None:
-                raise StatisticsError(f"{self.path} is damaged: it has sums of tensor {name}, but no counts")
+                raise StatisticsError(
+                    f"{self.path} is damaged: it has sums of tensor {name}, but no counts; make it again"
+                )
             self._add(name, _read(file, entries[name + _SUMS]), _read(file, counts))
         self.tokens = int(max(counts.max() for counts in self._counts.values()))
         chunks, size = (file.header.get(f"imatrix.{key}") for key in ("chunk_count", "chunk_size"))
@@ -45,12 +48,13 @@ class Imatrix(Statistics):
         sums = sums.reshape(-1, sums.shape[-1])
         if len(counts) != len(sums):
             raise StatisticsError(
-                f"{self.path} is damaged: it has {len(counts)} counts for {len(sums)} rows of sums of tensor {name}"
+                f"{self.path} is damaged: it has {len(counts)} counts for {len(sums)} rows of sums of tensor {name}; "
+                "make it again"
             )
-        if not (np.isfinite(sums).all() and np.isfinite(counts).all() and (sums >= 0).all() and (counts >= 0).all()):
-            raise StatisticsError(f"{self.path} has sums of squares of tensor {name} that are no positive numbers")
+        squares = sums / np.maximum(counts, 1)[:, None]
+        check_means(self.path, name, counts, squares)
         self._counts[name] = counts
-        self._squares[name] = sums / np.maximum(counts, 1)[:, None]
+        self._squares[name] = squares
 
     @property
     def tensor_names(self) -> Sequence[str]:
@@ -79,6 +83,10 @@ class Imatrix(Statistics):
 def _read(file: MappedGguf, entry: TensorEntry) -> NDArray[np.float64]:
     """The numbers of a tensor, row-major, float64."""
     if entry.type != GGMLQuantizationType.F32:
-        raise StatisticsError(f"{file.path} is damaged: {entry.name} has type {entry.type.name} instead of F32")
+        raise StatisticsError(
+            f"{file.path} is damaged: {entry.name} has type {entry.type.name} instead of F32; make it again"
+        )
+    if 0 in entry.shape:
+        raise StatisticsError(f"{file.path} is damaged: {entry.name} of shape {entry.shape} is empty; make it again")
     data = file.read(file.header.data_start + entry.offset, entry.nbytes).view(np.float32)
     return data.reshape(entry.shape[::-1]).astype(np.float64)

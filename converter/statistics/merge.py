@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from converter.errors import StatisticsError
 from converter.statistics.moments_file import InputLayout, MomentsFile, StatisticsWriter
 from converter.statistics.open import open_statistics
+from converter.statistics.sound import MOST_TOKENS, check_means
 from converter.statistics.triangle import Floats, packed_length
 from output_files.claim import claimed
 from output_files.target import resolve_target
@@ -55,6 +56,8 @@ def _combined(files: Sequence[MomentsFile], target: Path, weights: Sequence[floa
         description=" + ".join(parts),
         notes=tuple(dict.fromkeys(note for file in files for note in file.notes)),
     )
+    if head.tokens > MOST_TOKENS:
+        raise StatisticsError(f"{head.tokens:,} tokens are more than can be counted; leave one of the files out")
     with claimed([target], [file.path for file in files]), StatisticsWriter(target, head) as writer:
         for layout in head.inputs:
             counts = np.stack([file.stored_counts(layout) for file in files])
@@ -63,6 +66,7 @@ def _combined(files: Sequence[MomentsFile], target: Path, weights: Sequence[floa
             shares = heard / np.maximum(heard.sum(0), np.finfo(np.float64).tiny)
             diagonals = np.stack([file.diagonal(layout.tensors[0])[: layout.sets] for file in files])
             diagonal = np.einsum("fs,fsn->sn", shares, diagonals)
+            check_means(target, layout.key, counts.sum(0), diagonal)
             writer.write(_merged(files, layout, shares), diagonal, counts.sum(0))
         writer.commit()
     return _open(target)
@@ -95,4 +99,9 @@ def _merged(files: Sequence[MomentsFile], layout: InputLayout, shares: NDArray[n
             total = np.zeros(min(_PIECE, length - start))
             for share, file in zip(shares[:, number], files, strict=True):
                 total += share * file.stored_moments(layout, number, start, start + _PIECE)
+            if not np.isfinite(total).all():
+                paths = " and ".join(str(file.path) for file in files)
+                raise StatisticsError(
+                    f"the moments of {layout.key} in {paths} have a NaN or an infinity; collect them again"
+                )
             yield total.astype(np.float32)

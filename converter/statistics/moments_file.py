@@ -12,12 +12,14 @@ from gguf import GGMLQuantizationType, GGUFValueType
 from numpy.typing import NDArray
 
 from converter.errors import StatisticsError
+from converter.statistics.sound import MOST_EXPERTS, MOST_TOKENS, check_means, check_moments
 from converter.statistics.statistics import Statistics
 from converter.statistics.triangle import Floats, packed_length, unpack
 from gguf_files.header import TensorEntry, pack_entry
 from gguf_files.mapped import MappedGguf
 from gguf_files.output import GgufOutput
 from gguf_files.tensors import TensorInfo
+from input_files.structured import parse_json
 from output_files.target import check_space
 
 FILE_TYPE = "eoq-statistics"
@@ -139,11 +141,18 @@ class MomentsFile(Statistics):
         self.description = self.head.description
         self.notes = self.head.notes
         self._inputs = {name: i for i in self.head.inputs for name in i.tensors}
+        if len(self._inputs) != sum(len(i.tensors) for i in self.head.inputs):
+            raise self._damaged("a tensor stands under two inputs")
         for i in self.head.inputs:
             for tensor in i.stored():
                 entry = self._entries.get(tensor.name)
                 if entry is None or _shape(entry, len(tensor.shape)) != tensor.shape or entry.type != tensor.type:
-                    raise StatisticsError(f"{self.path} is damaged: {tensor.name} is not what its list of inputs says")
+                    raise self._damaged(f"{tensor.name} is not what its list of inputs says")
+            diagonal = self._stored(f"{i.key}.diagonal").reshape(i.sets, i.row_length)
+            check_means(self.path, i.key, self.stored_counts(i), diagonal)
+
+    def _damaged(self, what: str) -> StatisticsError:
+        return StatisticsError(f"{self.path} is damaged: {what}; calibrate again")
 
     @property
     def tensor_names(self) -> Sequence[str]:
@@ -172,7 +181,9 @@ class MomentsFile(Statistics):
         if not 0 <= expert < i.experts:
             raise IndexError(f"{tensor_name} has {i.experts} experts, so none of number {expert}")
         number = 0 if i.shared else expert
-        return unpack(self.stored_moments(i, number), i.row_length)
+        matrix = unpack(self.stored_moments(i, number), i.row_length)
+        check_moments(self.path, i.key, matrix)
+        return matrix
 
     def stored_counts(self, layout: InputLayout) -> NDArray[np.float64]:
         """(sets,)"""
@@ -194,6 +205,22 @@ class MomentsFile(Statistics):
         return self._file.read(first, (stop - start) * kind.itemsize).view(kind)
 
 
+def _layouts(content: Any) -> tuple[InputLayout, ...]:
+    """The inputs as the head of a file lists them. Raises ValueError, KeyError or TypeError for anything else."""
+    if not all(isinstance(i["tensors"], list) for i in content):
+        raise ValueError("tensors")
+    layouts = tuple(
+        InputLayout(i["key"], i["row_length"], i["experts"], i["shared"], tuple(i["tensors"])) for i in content
+    )
+    for i in layouts:
+        numbers = type(i.row_length) is int and type(i.experts) is int and type(i.shared) is bool
+        if not numbers or not i.tensors or not all(isinstance(name, str) for name in (i.key, *i.tensors)):
+            raise ValueError(f"input {i.key}")
+        if i.row_length < 1 or not 1 <= i.experts <= MOST_EXPERTS:
+            raise ValueError(f"shape of input {i.key}")
+    return layouts
+
+
 def _shape(entry: TensorEntry, dimensions: int) -> tuple[int, ...]:
     """llama.cpp's writer leaves out dimensions of 1 at the end."""
     return (*entry.shape, *(1,) * (dimensions - len(entry.shape)))
@@ -207,16 +234,20 @@ def _read_head(file: MappedGguf) -> StatisticsHead:
             f"{VERSION}; make a new one with stats_eoq.py collect MODEL {file.path}"
         )
     try:
-        inputs = tuple(
-            InputLayout(
-                str(i["key"]), int(i["row_length"]), int(i["experts"]), bool(i["shared"]), tuple(map(str, i["tensors"]))
-            )
-            for i in json.loads(str(get(_KEY + "inputs")))
+        listed, notes = (
+            parse_json(str(get(_KEY + key)), StatisticsError, f"{file.path} is damaged: its list of {key}")
+            for key in ("inputs", "notes")
         )
-        notes = tuple(map(str, json.loads(str(get(_KEY + "notes")))))
+        inputs = _layouts(listed)
         fingerprint, tokens, description = (get(_KEY + key) for key in ("fingerprint", "tokens", "description"))
-        if not (isinstance(fingerprint, str) and isinstance(tokens, int) and isinstance(description, str)):
+        if not (isinstance(fingerprint, str) and type(tokens) is int and isinstance(description, str)):
             raise ValueError("metadata")
-    except (ValueError, KeyError, TypeError):
-        raise StatisticsError(f"{file.path} is damaged: its head cannot be read; calibrate again") from None
-    return StatisticsHead(fingerprint, tokens, description, notes, inputs)
+        if (
+            not 0 <= tokens <= MOST_TOKENS
+            or not isinstance(notes, list)
+            or not all(isinstance(note, str) for note in notes)
+        ):
+            raise ValueError("tokens or notes")
+    except (ValueError, KeyError, TypeError) as e:
+        raise StatisticsError(f"{file.path} is damaged: its head cannot be read ({e}); calibrate again") from None
+    return StatisticsHead(fingerprint, tokens, description, tuple(notes), inputs)

@@ -9,10 +9,12 @@ from converter.statistics.moments_file import MomentsFile
 from converter.statistics.statistics import Statistics
 from gguf_files.errors import SourceError
 from gguf_files.mapped import MappedGguf
+from input_files.ordinary import check_ordinary
 
 
 def open_statistics(path: Path) -> Statistics:
     """Open a statistics file of ours, or an imatrix.gguf of llama.cpp. Raises StatisticsError."""
+    check_ordinary(path, StatisticsError, "the statistics")
     try:
         with path.open("rb") as file:
             magic = file.read(4)

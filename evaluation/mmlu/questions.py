@@ -1,14 +1,17 @@
 """Questions in MMLU's usual CSV form, and the prompt that asks one."""
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.errors import EvaluationError
+from input_files.ordinary import read_text
 
 LETTERS = "ABCD"
+_MOST_BYTES = 1 << 28
 _SPLIT = re.compile(r"_(test|val|dev)$")
 
 
@@ -37,20 +40,18 @@ def read_questions(path: Path) -> list[Question]:
 def _read(file: Path) -> list[Question]:
     subject = _SPLIT.sub("", file.stem).replace("_", " ")
     questions = []
+    text = read_text(file, EvaluationError, "the questions", most=_MOST_BYTES)
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            reader = csv.reader(lines, strict=True)
-            for row in reader:
-                if len(row) != 6 or row[5].strip() not in tuple(LETTERS):
-                    raise EvaluationError(
-                        f"line {reader.line_num} of {file} is not a question, four options and one of A, B, C, D"
-                    )
-                question, a, b, c, d, letter = (cell.strip() for cell in row)
-                questions.append(Question(subject, question, (a, b, c, d), LETTERS.index(letter)))
-    except OSError as e:
-        raise EvaluationError(f"the questions {file} cannot be read: {e.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as e:
-        raise EvaluationError(f"the questions {file} are not CSV in UTF-8 ({e})") from None
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        for row in reader:
+            if len(row) != 6 or row[5].strip() not in tuple(LETTERS):
+                raise EvaluationError(
+                    f"line {reader.line_num} of {file} is not a question, four options and one of A, B, C, D"
+                )
+            question, a, b, c, d, letter = (cell.strip() for cell in row)
+            questions.append(Question(subject, question, (a, b, c, d), LETTERS.index(letter)))
+    except csv.Error as e:
+        raise EvaluationError(f"the questions {file} are not CSV ({e}); mend them") from None
     if not questions:
         raise EvaluationError(f"{file} holds no questions")
     return questions

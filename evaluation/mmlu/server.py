@@ -55,7 +55,7 @@ class Server:
             raise EvaluationError(
                 f"nothing answers at {self.address} ({reason}); start it with llama-server -m MODEL.gguf --port PORT"
             ) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise EvaluationError(f"{self.address} does not answer in JSON; is it llama-server?") from None
 
 
@@ -63,5 +63,5 @@ def _message(body: bytes) -> str:
     """The words of an error, in one line."""
     try:
         return " ".join(str(json.loads(body)["error"]["message"]).split())
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return " ".join(body[:200].decode(errors="replace").split())

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("eoq_formats",),
-    ("terminal", "output_files", "ggml_patch"),
+    ("terminal", "input_files", "output_files", "ggml_patch"),
     ("gguf_files", "llama_programs"),
     ("evaluation", "material", "converter.errors", "converter.torch_settings"),
     ("converter.type_choice",),

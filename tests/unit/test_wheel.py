@@ -73,6 +73,7 @@ def test_it_holds_no_tests_and_no_tools(wheel: Path) -> None:
         "evaluation",
         "ggml_patch",
         "gguf_files",
+        "input_files",
         "inspection",
         "llama_programs",
         "material",

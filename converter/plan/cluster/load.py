@@ -17,11 +17,12 @@ from converter.plan.memory import (
 )
 from converter.plan.plan import Plan
 from gguf_files.header import align
-from gguf_files.names import BLOCK, OUTPUT, TOKEN_EMBEDDINGS, block_name
+from gguf_files.names import BLOCK, MOST_BLOCKS, OUTPUT, TOKEN_EMBEDDINGS, block_name
 from gguf_files.source import Source
 
 OUTPUT_PART = "output"
 """The part after the last block."""
+_MOST_BYTES = 1 << 60
 _OUTPUT_TENSORS = ("output.", "output_norm.", "cls.")
 
 
@@ -51,6 +52,11 @@ def cluster_load(plan: Plan, source: Source, context: int) -> Load:
         output += nbytes.get(TOKEN_EMBEDDINGS, 0)
     blocks = max(source.number("{arch}.block_count") or 0, max(sizes, default=-1) + 1)
     computing = layer_compute_bytes(source)
+    if blocks > MOST_BLOCKS or max(computing, compute_bytes(source), abs(cache) * context) > _MOST_BYTES:
+        raise OptionError(
+            f"the metadata tells of {blocks} blocks, with {cache} bytes in the cache for a token and {computing} for "
+            f"computing, which llama.cpp does not run; mend {source.architecture}.block_count and its like"
+        )
     parts = [Part(block_name(i), sizes[i], cache * context // blocks) for i in range(blocks)]
     parts.append(Part(OUTPUT_PART, output, compute_bytes(source) - computing))
     # the first machine passes on what it looks up, also where it has none of the parts

@@ -149,7 +149,7 @@ def test_another_vocabulary_is_refused_before_any_run(
 
 def test_damaged_and_missing_files(make_model: MakeModel, text: Path, options: EvaluationOptions) -> None:
     base, model = make_model("base.gguf"), make_model("m.gguf")
-    with pytest.raises(EvaluationError, match=r"absent.gguf does not exist"):
+    with pytest.raises(SourceError, match=r"absent.gguf cannot be read: No such file"):
         evaluate(base, [model.with_name("absent.gguf")], text, options)
     with pytest.raises(EvaluationError, match="text"):
         evaluate(base, [model], text.with_name("absent.txt"), options)

@@ -40,13 +40,15 @@ def every_kind_of_value(writer: GGUFWriter) -> None:
     writer.add_key_value("array.texts", [b"\xf0\x9f", "b", ""], GGUFValueType.ARRAY, GGUFValueType.STRING)
 
 
-def hand_packed() -> list[MetadataEntry]:
-    """What gguf-py's writer does not write: an empty array, and arrays of arrays."""
-    empty = pack_array("array.empty", GGUFValueType.UINT16, [])
+EMPTY = pack_array("array.empty", GGUFValueType.UINT16, [])
+"""What gguf-py's writer does not write."""
+
+
+def nested_array() -> MetadataEntry:
     inner = struct.pack("<IQhhh", GGUFValueType.INT16, 3, 1, -2, 3)
     key = b"array.nested"
     nested = struct.pack("<Q", len(key)) + key + struct.pack("<IIQ", GGUFValueType.ARRAY, GGUFValueType.ARRAY, 2)
-    return [empty, MetadataEntry("array.nested", nested + inner + inner, None)]
+    return MetadataEntry("array.nested", nested + inner + inner, None)
 
 
 @pytest.fixture
@@ -76,13 +78,18 @@ def test_values_and_tensors_are_those_that_gguf_py_reads(sample: bytes, tmp_path
     assert [header.data_start + t.offset for t in header.tensors] == [t.data_offset for t in reader.tensors]
 
 
-def test_empty_and_nested_arrays_survive(sample: bytes) -> None:
+def test_empty_arrays_survive(sample: bytes) -> None:
     header, head = head_of(sample)
-    metadata = (*header.metadata, *hand_packed())
+    metadata = (*header.metadata, EMPTY)
     packed = pack_header(metadata, header.tensors, header.alignment) + sample[len(head) :]
     again, head = head_of(packed)
     assert again.metadata == metadata
     assert pack_header(again.metadata, again.tensors, again.alignment) == head
+
+
+def test_arrays_of_arrays_are_refused_as_by_llama_cpp() -> None:
+    with pytest.raises(SourceError, match="arrays within arrays"):
+        parse_header(pack_header([nested_array()], [], 32))
 
 
 def test_what_we_pack_gguf_py_reads(tmp_path: Path) -> None:
@@ -141,9 +148,10 @@ def one_tensor(kind: int = 0, shape: tuple[int, ...] = (32, 4), offset: int = 0,
         (one_tensor(kind=999), "x.weight has type 999"),
         (one_tensor(kind=int(GGMLQuantizationType.Q8_0), shape=(33, 4)), "whole blocks"),
         (one_tensor(shape=(32, 5)), "truncated: 128 bytes of tensor x.weight"),
-        (one_tensor(shape=(2**62, 2**62)), "truncated"),
-        (one_tensor(offset=2**63), "truncated"),
-        (one_tensor(offset=8), "not aligned"),
+        (one_tensor(shape=(2**61,)), "truncated"),
+        (one_tensor(shape=(2**62, 2**62)), "more weights than can be counted"),
+        (one_tensor(offset=2**63), "begins at byte 9223372036854775808 and not at 0"),
+        (one_tensor(offset=8), "begins at byte 8 and not at 0"),
         (one_tensor(shape=()), "0 dimensions"),
         (one_tensor(shape=(1,) * 5), "5 dimensions"),
         (one_tensor(name=b"\xff"), "not UTF-8"),
@@ -170,7 +178,7 @@ def test_an_alignment_that_is_no_power_of_two_is_damage() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_random_damage_is_an_error_of_ours_or_harmless(data: st.DataObject) -> None:
-    good = pack_header([pack_entry("a", GGUFValueType.STRING, "b"), *hand_packed()], [], 32) + one_tensor()
+    good = pack_header([pack_entry("a", GGUFValueType.STRING, "b"), EMPTY], [], 32) + one_tensor()
     damaged = np.frombuffer(good, dtype=np.uint8).copy()
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(4, len(good) - 1))] = data.draw(st.integers(0, 255))

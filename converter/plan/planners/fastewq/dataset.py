@@ -6,6 +6,7 @@ their configurations to the parameter; for Phi-3.5 table 2 has another number, w
 """
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,15 @@ from numpy.typing import NDArray
 
 from converter.errors import OptionError
 from converter.plan.precision_levels import LEVELS, RAW
+from input_files.ordinary import read_text
 
 DATASET = Path(__file__).parent / "blocks.csv"
 COLUMNS = ("model_name", "num_blocks", "exec_index", "num_parameters", "quantization_type", "quantized", "source")
 FEATURES = ("num_parameters", "exec_index", "num_blocks")
 """In this order."""
+_LARGEST = 2**53
+"""Up to it float64 has every whole number."""
+_MOST_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -69,23 +74,23 @@ class Dataset:
 def read_dataset(path: Path = DATASET) -> Dataset:
     """Raises OptionError that names the line."""
     rows = []
+    text = read_text(path, OptionError, "the data set", most=_MOST_BYTES)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for number, entry in enumerate(csv.DictReader(file), 2):
-                try:
-                    level = entry["quantization_type"]
-                    if level not in LEVELS or bool(int(entry["quantized"])) != (level != RAW):
-                        raise ValueError
-                    blocks, place, size = (int(entry[n]) for n in ("num_blocks", "exec_index", "num_parameters"))
-                    rows.append(BlockRow(entry["model_name"], blocks, place, size, level, entry["source"]))
-                except (KeyError, TypeError, ValueError):
-                    raise OptionError(
-                        f"line {number} of the data set {path} is not {','.join(COLUMNS)} with a known level"
-                    ) from None
-    except OSError as e:
-        raise OptionError(f"the data set {path} cannot be read: {e.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as e:
-        raise OptionError(f"the data set {path} is not CSV in UTF-8: {e}") from None
+        for number, entry in enumerate(csv.DictReader(io.StringIO(text, newline="")), 2):
+            try:
+                level = entry["quantization_type"]
+                if level not in LEVELS or bool(int(entry["quantized"])) != (level != RAW):
+                    raise ValueError
+                blocks, place, size = (int(entry[n]) for n in ("num_blocks", "exec_index", "num_parameters"))
+                if max(blocks, place, size) > _LARGEST or min(blocks, place, size) < 0:
+                    raise ValueError
+                rows.append(BlockRow(entry["model_name"], blocks, place, size, level, entry["source"]))
+            except (KeyError, TypeError, ValueError):
+                raise OptionError(
+                    f"line {number} of the data set {path} is not {','.join(COLUMNS)} with a known level"
+                ) from None
+    except csv.Error as e:
+        raise OptionError(f"the data set {path} is not CSV: {e}; mend it") from None
     if len({row.quantized for row in rows}) < 2:
         raise OptionError(f"the data set {path} needs blocks of both kinds, quantised and not")
     return Dataset(tuple(rows))

@@ -75,7 +75,7 @@ def test_bundled_texts_are_clean() -> None:
 
 def test_texts_that_are_of_no_use_are_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("grün".encode("latin-1"))
-    for name, message in (("missing.txt", "cannot be read: No such file"), ("latin.txt", r"not UTF-8 \(byte 2\)")):
+    for name, message in (("missing.txt", "cannot be read: No such file"), ("latin.txt", r"not UTF-8 text \(byte 2\)")):
         with (
             pytest.raises(CalibrationError, match=message),
             text_files(CalibrationOptions(texts=(CalibrationText(tmp_path / name),))),
