@@ -17,6 +17,7 @@ from gguf_files.tensor_types import bits_per_weight
 from input_files.expressions import check_expression
 from terminal.cores import available_cores
 
+_AWQ = {None: "auto", True: "on", False: "off"}
 ROUNDINGS = ("feedback", "nearest")
 EFFORT_LEVELS = (1, 2, 3)
 _MOST_THREADS = 4096
@@ -179,8 +180,11 @@ class RoundingOptions:
 
     method: str = "feedback"
     """`feedback`: error feedback by the statistics of the inputs; `nearest`: each weight by itself."""
-    awq: bool = True
-    """Scale channels by the statistics of the inputs before rounding, and fold the scales into the tensors before."""
+    awq: bool | None = None
+    """Scale channels by the statistics of the inputs before rounding, and fold the scales into the tensors before.
+
+    None: where it helps (`converter.scaling.stage.profits`).
+    """
     damping: float = 0.02
     """Added to the moments' diagonal for error feedback, relative to its mean."""
     shrinkage: float = 0.5
@@ -203,7 +207,7 @@ class RoundingOptions:
     @property
     def is_calibrated(self) -> bool:
         """Whether anything depends on statistics of the inputs."""
-        return self.method != "nearest" or self.awq
+        return self.method != "nearest" or self.awq is not False
 
 
 @dataclass(frozen=True)
@@ -235,7 +239,7 @@ class ConversionOptions:
         types, rounding = self.types, self.rounding
         chosen = [f"type={types.weights.name}"]
         if rounding.is_calibrated:
-            chosen += [f"rounding={rounding.method}", f"awq={'on' if rounding.awq else 'off'}"]
+            chosen += [f"rounding={rounding.method}", f"awq={_AWQ[rounding.awq]}"]
             chosen.append(f"shrinkage={rounding.shrinkage:g}")
         if rounding.method == "feedback":
             chosen.append(f"damping={rounding.damping:g}")

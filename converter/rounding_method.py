@@ -1,6 +1,6 @@
 """How a model's weights are rounded: to nearest, or by statistics of their inputs, which are taken here, and scales."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +98,7 @@ def _calibrated(
 ) -> RoundingMethod:
     from converter.rounding.error_feedback import ErrorFeedback, FeedbackOptions
     from converter.scaling.search import SearchOptions
-    from converter.scaling.stage import fold_record, search_scales
+    from converter.scaling.stage import fold_record, profits, search_scales
 
     with_feedback = options.method == "feedback"
     feedback_options = FeedbackOptions(options.damping, device=options.device, effort=options.effort)
@@ -107,8 +107,11 @@ def _calibrated(
     if unmeasured is not None:
         notes = (*notes, unmeasured)
     folds: Sequence[Fold] = ()
-    if options.awq:
-        types = {t.tensor.name: eoq for t in plan.tensors if (eoq := eoq_type(t.type)) is not None}
+    types = {t.tensor.name: eoq for t in plan.tensors if (eoq := eoq_type(t.type)) is not None}
+    wanted: Collection[str] = types
+    if options.awq is None:
+        wanted = [name for name, t in types.items() if profits(t, statistics, feedback=with_feedback)]
+    if options.awq is not False and wanted:
         trial = ErrorFeedback(statistics, nearest, feedback_options)
 
         def quantize(tensor: TensorInfo, rows: Floats, moments: Floats) -> Floats:
@@ -117,7 +120,7 @@ def _calibrated(
 
         search_options = SearchOptions(feedback=with_feedback, damping=options.damping, device=options.device)
         with clock.stage("scaling"):
-            scaling = search_scales(source, plan, statistics, weights, quantize, search_options, progress)
+            scaling = search_scales(source, plan, wanted, statistics, weights, quantize, search_options, progress)
         folds, notes = scaling.folds, (*notes, *scaling.refusals)
     folded = Folded(weights, folds)
     rounding: Rounding = nearest
@@ -128,7 +131,7 @@ def _calibrated(
         source,
         folded,
         rounding,
-        "+".join(["awq"] * options.awq + [rounding.method]),
+        "+".join(["awq"] * bool(folds or options.awq) + [rounding.method]),
         statistics.description,
         tuple(fold_record(fold) for fold in folds),
         notes,

@@ -23,6 +23,7 @@ examples:
   convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json --dry-run
 """
 
+_AWQ = {"auto": None, "on": True, "off": False}
 _CONTEXT = 4096
 """Tokens that memory is counted for where the model does not say how many it was trained on."""
 
@@ -55,7 +56,12 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         default="feedback",
         help="feedback: each column makes up for the errors of those before (default); nearest: each weight by itself",
     )
-    how("--awq", choices=("on", "off"), default="on", help="scale channels before rounding (default: on)")
+    how(
+        "--awq",
+        choices=tuple(_AWQ),
+        default="auto",
+        help="scale channels before rounding; auto: at two bits, and without error feedback (default: auto)",
+    )
     how(
         "--stats",
         metavar="FILE",
@@ -100,7 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
         ),
         rounding=RoundingOptions(
             method="nearest" if arguments.rtn else arguments.rounding,
-            awq=arguments.awq == "on" and not arguments.rtn,
+            awq=False if arguments.rtn else _AWQ[arguments.awq],
             **given(
                 damping=arguments.damping,
                 shrinkage=arguments.shrinkage,

@@ -94,7 +94,7 @@ def test_what_is_recorded_is_what_decides_the_bytes() -> None:
     assert requantised.recorded() == [
         "type=eoq4",
         "rounding=feedback",
-        "awq=on",
+        "awq=auto",
         "shrinkage=0.25",
         "damping=0.1",
         "allow-requantize",
@@ -102,7 +102,7 @@ def test_what_is_recorded_is_what_decides_the_bytes() -> None:
     assert ConversionOptions(rounding=RoundingOptions("nearest")).recorded() == [
         "type=eoq4",
         "rounding=nearest",
-        "awq=on",
+        "awq=auto",
         "shrinkage=0.5",
     ]
 

@@ -59,8 +59,10 @@ def write_moments(folder: Path, model: Path, tokens: int = TOKENS) -> Path:
     return folder / "model.stats"
 
 
-def convert_with(model: Path, statistics: Path, target: Path, options: RoundingOptions) -> ConversionReport:
-    chosen = ConversionOptions(TypeOptions(), options, statistics=statistics, threads=1)
+def convert_with(
+    model: Path, statistics: Path, target: Path, options: RoundingOptions, types: TypeOptions | None = None
+) -> ConversionReport:
+    chosen = ConversionOptions(types or TypeOptions(), options, statistics=statistics, threads=1)
     return convert(model, target, chosen)
 
 
@@ -72,7 +74,7 @@ METHODS = pytest.mark.parametrize("method", ["nearest", "feedback"])
 def test_statistics_that_are_at_hand_are_used(kind: str, method: str, tmp_path: Path, folder: Path) -> None:
     model = write_model(tmp_path)
     statistics = write_sums(tmp_path) if kind == "imatrix" else write_moments(tmp_path, model)
-    report = convert_with(model, statistics, folder / "m.gguf", RoundingOptions(method))
+    report = convert_with(model, statistics, folder / "m.gguf", RoundingOptions(method, awq=True))
     (fold,) = (fold for fold in report.folds if not fold.is_identity)
     assert fold.producer == NORM and fold.consumers == TENSORS
     scaled = {record.plan.tensor.name for record in report.records if record.is_scaled}
@@ -93,8 +95,35 @@ def test_a_norm_that_is_scaled_and_no_number_is_refused_by_name(
     model = write_model(tmp_path, norm)
     statistics = write_sums(tmp_path) if kind == "imatrix" else write_moments(tmp_path, model)
     with pytest.raises(NonFiniteWeightError, match=rf"tensor {NORM} has a NaN or an infinity in row 0"):
-        convert_with(model, statistics, folder / "m.gguf", RoundingOptions(method))
+        convert_with(model, statistics, folder / "m.gguf", RoundingOptions(method, awq=True))
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["imatrix", "moments"])
+@pytest.mark.parametrize(
+    ("type", "overrides", "method", "helps"),
+    [
+        ("eoq4", (), "feedback", False),
+        ("eoq4", (), "nearest", True),
+        ("eoq2", (), "feedback", True),
+        ("eoq2t", (), "feedback", True),
+        # one of the three that the norm feeds
+        ("eoq4", (f"{Q}=eoq2",), "feedback", True),
+        # what the scales of attention do nothing for
+        ("eoq4", (f"{OUTPUT}=eoq2",), "feedback", False),
+    ],
+)
+def test_unless_told_otherwise_scales_are_for_two_bits_and_for_rounding_without_feedback(
+    kind: str, type: str, overrides: tuple[str, ...], method: str, helps: bool, tmp_path: Path, folder: Path
+) -> None:
+    model = write_model(tmp_path)
+    statistics = write_sums(tmp_path) if kind == "imatrix" else write_moments(tmp_path, model)
+    types = TypeOptions(type, tensor_types=overrides)
+    report = convert_with(model, statistics, folder / "m.gguf", RoundingOptions(method), types)
+    # an imatrix has no correlations for error feedback to work with
+    assert [fold.producer for fold in report.folds] == ([NORM] if helps or kind == "imatrix" else [])
+    assert ("awq" in report.method) == (helps or kind == "imatrix")
+    assert "awq=auto" in report.options
 
 
 @pytest.mark.parametrize(("method", "awq"), [("nearest", True), ("feedback", False), ("feedback", True)])
