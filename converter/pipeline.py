@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from converter.calibrate.calibrate import PROGRAM
@@ -46,12 +46,11 @@ def convert(
     options, progress = options or ConversionOptions(), progress or ConversionProgress()
     model_path, target = Path(model_path), resolve_target(Path(target))
     recorded = options.recorded(None if proposals is None else f"{proposals.planner}, {proposals.digest}")
-    _check_needs(model_path, target, options)
-    with (
-        claimed(*_files(model_path, target, options)),
-        _opened(model_path, target, options, progress) as source,
-        RowWorkers(options.threads) as workers,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(claimed(*_files(model_path, target, options)))
+        _check_needs(model_path, target, options)
+        source = stack.enter_context(_opened(model_path, target, options, progress))
+        workers = stack.enter_context(RowWorkers(options.threads))
         plan = _plan(source, options, proposals)
         _check_space(source, target, plan, options)
         clock.add("reading the model", clock.total)

@@ -182,7 +182,8 @@ def test_the_command_line_from_folder_to_file(tmp_path: Path, text: Path, llama_
     out = tmp_path / "out"
     out.mkdir()
     arguments = (tmp_path / "model", out / "m.gguf", "--llama-dir", llama_source, "--calib", text)
-    done = run_calibrated(*arguments, "--calib-tokens", "1024", "--calib-length", "64", "--table", "--damping", "0.05")
+    calibration = ("--calib-tokens", "1024", "--calib-length", "64")
+    done = run_calibrated(*arguments, *calibration, "--table", "--damping", "0.05", "--awq", "on")
     assert (done.returncode, done.stderr) == (0, "")
     for line in ("calibrating …", "scaling (AWQ) …", "quantising …"):
         assert line in done.stdout
