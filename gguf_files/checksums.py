@@ -6,7 +6,7 @@ import numpy as np
 from gguf import GGUFValueType
 from numpy.typing import NDArray
 
-from gguf_files.header import MetadataEntry, pack_array, pack_text
+from gguf_files.header import MetadataEntry, pack_array
 
 CHECKSUMS = "eoq.checksums"
 """Key of an array of uint32: the CRC-32 (zlib's) of each tensor's bytes without padding, in the order of the tensors.
@@ -25,8 +25,6 @@ def read_checksums(metadata: Sequence[MetadataEntry]) -> NDArray[np.uint32] | No
     entry = next((e for e in metadata if e.key == CHECKSUMS), None)
     if entry is None:
         return None
-    numbers = len(checksums_entry(()).raw)
-    kinds = slice(len(pack_text(CHECKSUMS)), numbers - 8)
-    if entry.raw[kinds] != checksums_entry(()).raw[kinds]:
+    if entry.array is None or entry.array[0] != GGUFValueType.UINT32:
         raise ValueError(f"{CHECKSUMS} is not an array of uint32")
-    return np.frombuffer(entry.raw[numbers:], dtype="<u4")
+    return np.frombuffer(entry.raw, dtype="<u4", offset=len(checksums_entry(()).raw))

@@ -6,7 +6,7 @@ from gguf import GGML_QUANT_VERSION, GGUFValueType
 
 from converter.report.metadata import FORMAT_VERSION, type_entries
 from eoq_formats.types import WEIGHT_TYPES, WeightType
-from gguf_files.header import MetadataEntry, pack_array, pack_entry
+from gguf_files.header import MetadataEntry, pack_entry
 from gguf_files.source import Source
 from gguf_files.tensor_types import eoq_type
 from inspection.faults import Fault
@@ -83,8 +83,6 @@ def _kind_faults(entries: Iterable[MetadataEntry]) -> list[str]:
     for entry in entries:
         if entry.key in _TEXTS and not isinstance(entry.value, str):
             faults.append(f"{entry.key} is not a text")
-        # all up to the count
-        empty = pack_array(entry.key, GGUFValueType.STRING, ()).raw[:-8]
-        if entry.key in _LISTS and not entry.raw.startswith(empty):
+        if entry.key in _LISTS and (entry.array is None or entry.array[0] != GGUFValueType.STRING):
             faults.append(f"{entry.key} is not a list of texts")
     return faults

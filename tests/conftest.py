@@ -44,6 +44,14 @@ def signal_handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder for outputs, to see what is left in it."""
+    path = tmp_path / "out"
+    path.mkdir()
+    return path
+
+
 @pytest.fixture(scope="session")
 def programs(request: pytest.FixtureRequest) -> Path:
     """The folder with llama-cli and the other programs of the patched llama.cpp."""

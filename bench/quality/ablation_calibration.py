@@ -3,6 +3,7 @@
 Both sides see the same tokens, weighed alike: an importance matrix is the diagonal of the second moments.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from converter.options import split_weight
 from converter.statistics import Statistics, open_statistics
 from llama_programs.fetch import sha256_of
 from llama_programs.run import timed_run
+from output_files.whole import whole_or_not
 
 SEQUENCE = 512
 UNQUANTISED = ("output.weight", "token_embd.weight")
@@ -68,17 +70,20 @@ class Calibration:
         return target
 
 
-def write_imatrix(statistics: Statistics, target: Path) -> None:
-    """Write the mean squares of all inputs as llama-imatrix writes them, sums and counts."""
-    partial = target.with_suffix(".part.gguf")
-    writer = GGUFWriter(partial, "")
-    writer.kv_data[0].clear()  # an importance matrix has no architecture
+def write_imatrix(statistics: Statistics, target: Path, left_out: Collection[str] = UNQUANTISED) -> None:
+    """Write the mean squares of inputs as llama-imatrix writes them, sums and counts. Raises TargetError."""
+    with whole_or_not(target) as partial:
+        _write_imatrix(statistics, partial, left_out)
+
+
+def _write_imatrix(statistics: Statistics, target: Path, left_out: Collection[str]) -> None:
+    writer = GGUFWriter(target, "imatrix")
     writer.add_type("imatrix")
     writer.add_array(Keys.IMatrix.DATASETS, [statistics.path.name])
     writer.add_uint32(Keys.IMatrix.CHUNK_COUNT, statistics.tokens // SEQUENCE)
     writer.add_uint32(Keys.IMatrix.CHUNK_SIZE, SEQUENCE)
     for name in statistics.tensor_names:
-        if name not in UNQUANTISED:
+        if name not in left_out:
             counts = statistics.counts(name)[:, None]
             writer.add_tensor(f"{name}.in_sum2", (statistics.diagonal(name) * counts).astype(np.float32))
             writer.add_tensor(f"{name}.counts", counts.astype(np.float32))
@@ -86,4 +91,3 @@ def write_imatrix(statistics: Statistics, target: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    partial.replace(target)

@@ -3,14 +3,13 @@
 import json
 import math
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gguf
-import numpy as np
 import pytest
 
+from bench.quality.ablation_calibration import write_imatrix
 from converter import (
     CalibrationOptions,
     CalibrationText,
@@ -224,31 +223,11 @@ def test_options_that_exclude_each_other(source: Path, tmp_path: Path) -> None:
         assert (done.returncode == 2 and "give one" in done.stderr) or "uses no statistics" in done.stderr
 
 
-def write_imatrix_of(statistics: Path, target: Path, skipped: Sequence[str] = ()) -> None:
-    """A made-up imatrix: mean squares from statistics of the whole moments, but of some tensors."""
-    known = open_statistics(statistics)
-    writer = gguf.GGUFWriter(target, "imatrix")
-    writer.add_type("imatrix")
-    writer.add_array("imatrix.datasets", ["text.txt"])
-    writer.add_uint32("imatrix.chunk_count", 16)
-    writer.add_uint32("imatrix.chunk_size", 128)
-    for name in known.tensor_names:
-        if name in skipped:
-            continue
-        counts = known.counts(name).astype(np.float32)
-        writer.add_tensor(f"{name}.in_sum2", (known.diagonal(name) * counts[:, None]).astype(np.float32))
-        writer.add_tensor(f"{name}.counts", counts[:, None])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 def test_an_imatrix_gives_feedback_within_blocks(
     source: Path, text: Path, by_methods: dict[str, ConversionReport], tmp_path: Path
 ) -> None:
     imatrix = tmp_path / "imatrix.gguf"
-    write_imatrix_of(by_methods["feedback"].target.with_name("s.stats"), imatrix)
+    write_imatrix(open_statistics(by_methods["feedback"].target.with_name("s.stats")), imatrix, ())
     report = convert(source, tmp_path / "m.gguf", options(text, "eoq3", statistics=imatrix))
     for record in report.records:
         if record.method == "feedback":
@@ -263,7 +242,7 @@ def test_weights_that_no_token_reached_get_five_bits(
     """As in blocks for multi-token prediction, which do not run; here, two tensors that an imatrix leaves out."""
     imatrix = tmp_path / "imatrix.gguf"
     skipped = ["blk.0.ffn_up.weight", "blk.1.attn_k.weight"]
-    write_imatrix_of(by_methods["feedback"].target.with_name("s.stats"), imatrix, skipped)
+    write_imatrix(open_statistics(by_methods["feedback"].target.with_name("s.stats")), imatrix, skipped)
     report = convert(source, tmp_path / "m.gguf", options(text, "eoq3", statistics=imatrix))
     weights = 0
     for t in gguf.GGUFReader(report.target).tensors:

@@ -16,13 +16,6 @@ register()
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "out"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def source(tmp_path: Path) -> Path:
     return write_gguf(tmp_path / "source.gguf", tiny_model())
 

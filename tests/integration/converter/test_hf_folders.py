@@ -23,13 +23,6 @@ register()
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "out"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def model(tmp_path: Path) -> Path:
     write_tiny_llama(tmp_path / "model")
     return tmp_path / "model"

@@ -15,13 +15,6 @@ SIZE = 60_000
 """Bytes that the tiny model takes at the very least when it is converted."""
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "out"
-    path.mkdir()
-    return path
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_gguf(tmp_path_factory.mktemp("source") / "model.gguf", tiny_model())

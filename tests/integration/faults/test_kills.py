@@ -19,13 +19,6 @@ from tests.samples.waiting import LONGEST
 TENSORS = 24
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "out"
-    path.mkdir()
-    return path
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Enough work for kills to meet it: a second or two."""

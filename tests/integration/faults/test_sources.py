@@ -28,13 +28,6 @@ MakeProgram = Callable[[str], ConversionOptions]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "out"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def source(tmp_path: Path) -> Path:
     return model(tmp_path).paths[0]
 
