@@ -6,7 +6,7 @@ from itertools import combinations
 from statistics import fmean, geometric_mean
 from typing import Any
 
-from bench.quality.ablation_variants import BITS, METHODS, PEERS, TRELLIS_BITS, Variant
+from bench.quality.ablation_variants import BITS, METHODS, PEERS, PLANNED, TRELLIS_BITS, Variant
 from terminal.table import markdown_table
 
 AIMS = {
@@ -112,17 +112,19 @@ def against_peers(results: Results, texts: Sequence[str], method: str) -> str | 
 
 
 def _pairs(results: Results, method: str) -> Iterator[tuple[str, str, Mapping[str, Result], Mapping[str, Result]]]:
-    """Peer and EOQ type, and the results of both: the types of AIMS, and the largest no larger than the peer."""
+    """Peer, EOQ type, results of both: the types of AIMS, the largest no larger, those planned to the peer's size."""
     for peer in PEERS:
         if theirs := results.get(Variant(peer)):
             largest = _largest_within(results, _any(theirs).bytes, method)
-            for eoq in dict.fromkeys((*AIMS.get(peer, {}), largest)):
-                if eoq and (ours := results.get(Variant(eoq, method))):
-                    yield peer, eoq, theirs, ours
+            named = [Variant(eoq, method) for eoq in dict.fromkeys((*AIMS.get(peer, {}), largest)) if eoq]
+            for variant in (*named, Variant(PLANNED, method, peer)):
+                if ours := results.get(variant):
+                    yield peer, "planned" if variant.size_of else variant.type, theirs, ours
 
 
 def _largest_within(results: Results, limit: int, method: str) -> str | None:
-    sizes = {v.type: _any(r).bytes for v, r in results.items() if v.method == method and _any(r).bytes <= limit}
+    throughout = {v: _any(r).bytes for v, r in results.items() if v.method == method and v.size_of is None}
+    sizes = {v.type: size for v, size in throughout.items() if size <= limit}
     return max(sizes, key=lambda name: sizes[name], default=None)
 
 

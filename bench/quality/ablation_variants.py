@@ -17,7 +17,11 @@ METHODS = {
 
 BITS = (2, 3, 4, 5, 6)
 TRELLIS_BITS = (2, 3, 4, 5)
+PLANNED = "EOQT"
+"""Stands for the type of a file whose types are planned."""
 PEERS = ("IQ2_XXS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS", "Q4_K_S", "Q5_K_S")
+KEPT = r"^(token_embd|output)\.weight=f16"
+"""Override of `plan_eoq.py` for what stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,13 @@ class Variant:
     type: str
     method: str | None = None
     """One of METHODS; None for llama.cpp's types."""
+    size_of: str | None = None
+    """One of PEERS: the trellis types planned to the size of its file. None: one type throughout."""
 
     @property
     def name(self) -> str:
-        return f"{self.type}-{self.method}" if self.method else self.type
+        words = (self.type, f"as-{self.size_of}" if self.size_of else None, self.method)
+        return "-".join(word for word in words if word)
 
     @property
     def is_calibrated(self) -> bool:
@@ -41,6 +48,7 @@ class Variant:
 VARIANTS = (
     *(Variant(f"EOQ{b}", m) for b in BITS for m in METHODS),
     *(Variant(f"EOQ{b}T", m) for b in TRELLIS_BITS for m in METHODS),
+    *(Variant(PLANNED, "feedback", t) for t in PEERS),
     *(Variant(t) for t in PEERS),
 )
 
@@ -96,6 +104,23 @@ class Workshop:
             statistics = ("--stats", str(self.calibration.statistics()), "--shrinkage", f"{self.shrinkage:g}")
             if variant.method != "awq":
                 statistics += ("--damping", f"{self.damping:g}")
-        types = ("--type", variant.type.lower(), "--output-type", "f16", "--token-embd-type", "f16")
+        types: tuple[str, ...] = ("--output-type", "f16", "--token-embd-type", "f16")
+        if variant.size_of is None:
+            types = ("--type", variant.type.lower(), *types)
+        else:
+            types = ("--plan", str(self._plan(variant.size_of)), *types)
         command = [*tool_command("convert_eoq.py", self.source, target), *types, *METHODS[method], *statistics]
         return timed_run([*command, "--threads", str(self.threads), "--quiet"])
+
+    def _plan(self, peer: str) -> Path:
+        """Trellis types that together take what a type of llama.cpp takes."""
+        plan = self.folder / f"{PLANNED}-as-{peer}.plan.json"
+        if not plan.exists():
+            file, seconds, _ = self.make(Variant(peer))
+            size = file.stat().st_size
+            if seconds is not None:
+                file.unlink()
+            within = ("--target-size", str(size), "--codes", "trellis", "--stats", str(self.calibration.statistics()))
+            command = [*tool_command("plan_eoq.py", self.source), *within, "--tensor-type", KEPT, "--json", str(plan)]
+            timed_run([*command, "--threads", str(self.threads)])
+        return plan

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.quality.ablation_tables import Result
+from bench.quality.ablation_variants import KEPT
 from bench.quality.texts import DEFAULT_TEXTS, Examiner
 from bench.tool_command import tool_command
 from converter.ingest.open_model import open_model
@@ -45,7 +46,6 @@ from terminal.progress import Progress
 from terminal.table import markdown_table
 from terminal.tool import run_tool
 
-KEPT = (r"^(token_embd|output)\.weight=f16",)
 PLANS: Mapping[str, Request] = {
     "8-bit throughout": PresetRequest("uniform", "q8_0"),
     "EOQ3 throughout": PresetRequest("uniform", "eoq3"),
@@ -75,7 +75,7 @@ def budget_name(name: str) -> str:
 
 def make_pairs(path: Path, statistics: Path, threads: int) -> list[Pair]:
     """Plan with all of PLANS; losses are predicted once. Raises EoqError."""
-    types, progress = TypeOptions(tensor_types=KEPT), Progress()
+    types, progress = TypeOptions(tensor_types=(KEPT,)), Progress()
     request = BudgetRequest(Budget(file_bytes=1), statistics)
     with open_model(path, Path("plan.json"), SourceAccess(), threads, progress) as source:
         plans = {name: make_proposals(source, plan, types, threads, progress).proposals for name, plan in PLANS.items()}
@@ -126,7 +126,7 @@ class Bench:
         if not model.exists():
             command = tool_command("convert_eoq.py", self.source, model)
             command += ["--plan", str(plan), "--stats", str(self.statistics), "--awq", "off", "--quiet"]
-            kept = [word for one in KEPT for word in ("--tensor-type", one)]
+            kept = ["--tensor-type", KEPT]
             timed_run([*command, *kept, "--threads", str(self.threads)])
         examiner = Examiner(self.source, self.folder, self.programs, self.chunks, self.threads)
         results = {text: examiner.measure(model, text, path_of()) for text, path_of in DEFAULT_TEXTS.items()}

@@ -48,8 +48,8 @@ def cells(table: str) -> list[list[str]]:
 
 def test_names_are_unique_and_complete() -> None:
     names = [variant.name for variant in VARIANTS]
-    assert len(set(names)) == len(names) == (5 + 4) * len(METHODS) + len(PEERS)
-    assert "EOQ2-plain" in names and "Q5_K_S" in names
+    assert len(set(names)) == len(names) == (5 + 4) * len(METHODS) + 2 * len(PEERS)
+    assert {"EOQ2-plain", "Q5_K_S", "EOQT-as-IQ3_S-feedback"} < set(names)
 
 
 def test_all_files_by_size() -> None:
@@ -83,6 +83,19 @@ def test_a_peer_meets_scalar_and_trellis() -> None:
     beside_iq4 = [row for row in cells(table) if row[0] == "IQ4_XS"]
     assert [row[2] for row in beside_iq4] == ["EOQ4", "EOQ4T"]
     assert beside_iq4[1][4:] == ["0.400", "0.500", "0.36 / 0.70"]
+
+
+def test_a_peer_meets_what_is_planned_to_its_size() -> None:
+    planned = Variant("EOQT", "both", size_of="IQ4_XS")
+    table = against_peers(
+        {**RESULTS, planned: {"news": result(850, 0.01), "code": result(850, 0.02)}}, ["news"], "both"
+    )
+    assert table is not None
+    assert [row[2:5] for row in cells(table) if row[0] == "IQ4_XS"] == [
+        ["EOQ4", "820.0", "0.500"],
+        ["planned", "850.0", "0.200"],
+    ]
+    assert [row[2] for row in cells(table) if row[0] == "IQ3_S"] == ["EOQ3", "EOQ4"]
 
 
 def test_no_pairs_no_table() -> None:
@@ -165,7 +178,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def run(command: Sequence[str]) -> tuple[float, int]:
         seen.append([str(word) for word in command])
-        outputs = [word for word in seen[-1] if re.search(r"work/[^/]*\.(part\.gguf|gguf|stats)$", word)]
+        outputs = [word for word in seen[-1] if re.search(r"work/[^/]*\.(part\.gguf|gguf|stats|plan\.json)$", word)]
         target = next(Path(word) for word in outputs if not Path(word).exists())
         target.write_bytes(b"made")
         return 1.5, 1000
@@ -234,6 +247,26 @@ def test_eoq_files_are_made_by_the_converter(workshop: Workshop, commands: list[
         assert f"--stats {workshop.folder / 'moments.stats'} --shrinkage 0.25" in options
         assert ("--damping 0.125" in options) == (method != "awq")
     assert "--shrinkage" not in plain
+
+
+def test_types_are_planned_to_the_size_of_a_peer(workshop: Workshop, commands: list[list[str]]) -> None:
+    (workshop.folder / "imatrix.gguf").touch()
+    planned = Variant("EOQT", "feedback", size_of="IQ4_XS")
+    workshop.make(planned)
+    collect, quantize, plan, convert = commands
+    assert "IQ4_XS" in quantize and "collect" in collect
+    statistics = str(workshop.folder / "moments.stats")
+    assert plan[1].endswith("plan_eoq.py")
+    assert plan[plan.index("--target-size") : plan.index("--tensor-type")] == [
+        *("--target-size", str(len("made")), "--codes", "trellis", "--stats", statistics),
+    ]
+    assert convert[convert.index("--plan") + 1] == plan[plan.index("--json") + 1]
+    assert "--type" not in convert and "--stats" in convert
+    # the peer was made for its size alone; one that is there to be measured stays
+    assert not (workshop.folder / "IQ4_XS.gguf").exists()
+    workshop.make(IQ3)
+    workshop.make(replace(planned, size_of="IQ3_S"))
+    assert (workshop.folder / "IQ3_S.gguf").exists()
 
 
 def evaluation(kld: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from gguf import GGUFWriter
 
 from bench.quality import planners, texts
 from bench.quality.ablation_tables import Result
+from bench.quality.ablation_variants import KEPT
 from bench.quality.planners import PLANS, Bench, Pair, budget_name, make_pairs, table
 from converter.ingest.open_model import open_model
 from converter.options import SourceAccess, TypeOptions
@@ -55,7 +56,7 @@ def pairs(model: Path, monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
 
 def test_the_budget_planner_stays_within_the_size_of_each_plan(model: Path, pairs: list[Pair]) -> None:
     assert [pair.name for pair in pairs] == list(PLANS)
-    types = TypeOptions(tensor_types=planners.KEPT)
+    types = TypeOptions(tensor_types=(KEPT,))
     with open_model(model, Path("plan.json"), SourceAccess(), 1, Progress()) as source:
         for pair in pairs:
             plans = [resolve_plan(source.tensors, source.architecture, types, p) for p in (pair.plan, pair.budget)]
