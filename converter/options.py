@@ -144,7 +144,7 @@ class CalibrationOptions:
     texts: tuple[CalibrationText, ...] = ()
     """Texts to run the model on, of each a share of the tokens by its weight, where they are long enough; by default
     those that come with EOQ."""
-    tokens: int = 32768
+    tokens: int = 131_072
     """Most tokens to run, over all texts. Where a text has more, sequences are taken from all over it."""
     sequence_length: int = 512
     """Tokens in a sequence, marks such as BOS included."""
@@ -187,8 +187,11 @@ class RoundingOptions:
     """
     damping: float = 0.02
     """Added to the moments' diagonal for error feedback, relative to its mean."""
-    shrinkage: float = 0.5
-    """Share of the correlations between inputs that is taken for an accident of the calibration text."""
+    shrinkage: float | None = None
+    """Share of the correlations between inputs that is taken for an accident of the calibration text.
+
+    None: by the number of tokens (`converter.statistics.shrunk.shrinkage_by_tokens`).
+    """
     effort: int = 2
     """How widely error feedback searches the trellis types, 1 to 3."""
     device: str = "cpu"
@@ -199,7 +202,7 @@ class RoundingOptions:
             raise OptionError(f"there is no rounding {self.method!r}; choose {' or '.join(ROUNDINGS)}")
         if not 0 < self.damping <= 1:
             raise OptionError(f"the damping must be above 0 and at most 1, not {self.damping}")
-        if not 0 <= self.shrinkage <= 1:
+        if self.shrinkage is not None and not 0 <= self.shrinkage <= 1:
             raise OptionError(f"the shrinkage must be at least 0 and at most 1, not {self.shrinkage}")
         if self.effort not in EFFORT_LEVELS:
             raise OptionError(f"the effort must be one of 1, 2 and 3, not {self.effort}")
@@ -240,7 +243,7 @@ class ConversionOptions:
         chosen = [f"type={types.weights.name}"]
         if rounding.is_calibrated:
             chosen += [f"rounding={rounding.method}", f"awq={_AWQ[rounding.awq]}"]
-            chosen.append(f"shrinkage={rounding.shrinkage:g}")
+            chosen.append(f"shrinkage={'auto' if rounding.shrinkage is None else f'{rounding.shrinkage:g}'}")
         if rounding.method == "feedback":
             chosen.append(f"damping={rounding.damping:g}")
             if types.weights.eoq is not None and types.weights.eoq.is_trellis:

@@ -28,7 +28,7 @@ def add_calibration_options(group: argparse._ActionsContainer) -> None:
         help="text, conversations in .jsonl, or self for what the model writes itself; may be repeated, each counts by "
         "its weight, 1 if there is none (default: texts of several kinds that come with EOQ)",
     )
-    add("--calib-tokens", type=int, metavar="N", help="most tokens, over all texts (default: 32768)")
+    add("--calib-tokens", type=int, metavar="N", help="most tokens, over all texts (default: 131072)")
     add("--calib-length", type=int, metavar="N", help="tokens in a sequence (default: 512)")
     add("--calib-memory", type=float, metavar="GIB", help="for sums of moments at a time (default: 4)")
     add("--gpu-layers", type=int, metavar="N", help="layers that llama.cpp calibrates on the GPU (default: 0)")

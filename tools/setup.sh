@@ -63,9 +63,11 @@ find_python() {
     fail "Python 3.11, 3.12 or 3.13 is needed (Debian: apt-get install python3 python3-venv); name one with --python"
 }
 
-# a virtual environment is bound to its path: one that was moved or copied does not count
+# a virtual environment is bound to its path: one that was moved or copied does not count; without its pyvenv.cfg its
+# Python and pip are those of the whole machine
 venv_works() {
-    [ -x "$venv/bin/python" ] && serves "$venv/bin/python" && head -n 1 "$venv/bin/pip" 2>/dev/null | grep -qF "$venv/"
+    [ -f "$venv/pyvenv.cfg" ] && [ -x "$venv/bin/python" ] && serves "$venv/bin/python" &&
+        head -n 1 "$venv/bin/pip" 2>/dev/null | grep -qF "$venv/"
 }
 
 make_venv() {
@@ -76,6 +78,9 @@ make_venv() {
         return
     fi
     if ! venv_works; then
+        if [ -L "$venv" ]; then
+            fail "$venv is a link to $(readlink "$venv"), the environment of another folder; remove the link"
+        fi
         find_python
         echo "==> Python: making .venv with $("$python" --version)" >&2
         "$python" -m venv --clear "$venv" ||

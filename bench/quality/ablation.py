@@ -157,14 +157,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--calib-tokens", type=int, default=131_072, help="tokens of it, for both sides (default: %(default)s)")
     add("--stats", type=Path, metavar="FILE", help="statistics to take in place of calibrating, for both sides")
-    rounding = RoundingOptions()
-    for name in ("shrinkage", "damping"):
-        add(
-            f"--{name}",
-            type=float,
-            default=getattr(rounding, name),
-            help="as for convert_eoq.py (default: %(default)s)",
-        )
+    add("--shrinkage", type=float, help="as for convert_eoq.py (default: by the number of tokens)")
+    damping = RoundingOptions().damping
+    add("--damping", type=float, default=damping, help="as for convert_eoq.py (default: %(default)s)")
     add("--threads", type=int, default=available_cores(), help="default: all cores")
     add("--work-dir", type=Path, metavar="DIR", help="where everything is kept (default: ablation/MODEL in the cache)")
     add("--keep-models", action="store_true", help="do not delete a model once it is measured (0.8 to 2.5 GB each)")

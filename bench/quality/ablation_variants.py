@@ -64,14 +64,17 @@ class Workshop:
     folder: Path
     programs: Path
     threads: int
-    shrinkage: float
-    """Shrinkage of the moments, for calibrated EOQ files."""
+    shrinkage: float | None
+    """Shrinkage of the moments, for calibrated EOQ files; None: the converter's choice."""
     damping: float
     """Damping of error feedback, for those too."""
 
     def label(self, variant: Variant) -> str:
         """The variant's name, and what else its bytes depend on."""
-        return f"{variant.name}-s{self.shrinkage:g}-d{self.damping:g}" if variant.is_calibrated else variant.name
+        if not variant.is_calibrated:
+            return variant.name
+        shrinkage = "auto" if self.shrinkage is None else f"{self.shrinkage:g}"
+        return f"{variant.name}-s{shrinkage}-d{self.damping:g}"
 
     def model(self, variant: Variant) -> Path:
         """Where the file of a variant lies, made or not."""
@@ -101,7 +104,9 @@ class Workshop:
         method = str(variant.method)
         statistics: tuple[str, ...] = ()
         if variant.is_calibrated:
-            statistics = ("--stats", str(self.calibration.statistics()), "--shrinkage", f"{self.shrinkage:g}")
+            statistics = ("--stats", str(self.calibration.statistics()))
+            if self.shrinkage is not None:
+                statistics += ("--shrinkage", f"{self.shrinkage:g}")
             if variant.method != "awq":
                 statistics += ("--damping", f"{self.damping:g}")
         types: tuple[str, ...] = ("--output-type", "f16", "--token-embd-type", "f16")

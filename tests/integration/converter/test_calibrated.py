@@ -108,7 +108,7 @@ def test_the_report_beside_the_file_says_it_all(by_methods: dict[str, Conversion
     report = by_methods["awq+feedback"]
     found = read_json(report)
     assert (found["file"], found["method"]) == ("awq+feedback.gguf", "awq+error-feedback")
-    assert found["options"] == ["type=eoq3", "rounding=feedback", "awq=on", "shrinkage=0.5", "damping=0.02"]
+    assert found["options"] == ["type=eoq3", "rounding=feedback", "awq=on", "shrinkage=auto", "damping=0.02"]
     assert f"{TOKENS // 128} sequences of 128 tokens" in found["statistics"] and "/" not in found["statistics"]
     assert set(found["seconds_by_stage"]) == {"reading the model", "calibrating", "scaling", "rounding and writing"}
     assert found["total_output_error"]["final"] < found["total_output_error"]["nearest"]

@@ -103,7 +103,7 @@ def test_what_is_recorded_is_what_decides_the_bytes() -> None:
         "type=eoq4",
         "rounding=nearest",
         "awq=auto",
-        "shrinkage=0.5",
+        "shrinkage=auto",
     ]
 
 

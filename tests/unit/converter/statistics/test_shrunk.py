@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from converter.statistics import ShrunkStatistics
+from converter.statistics.shrunk import shrinkage_by_tokens
 from tests.samples.memory_model import MemoryStatistics
 
 RNG = np.random.default_rng(20)
@@ -28,6 +29,23 @@ def test_part_of_the_correlations_goes(shrinkage: float) -> None:
         # an array of its own each time
         again = measured.moments(name, expert)
         assert again is not None and np.array_equal(again, before)
+
+
+def test_more_tokens_less_shrinkage() -> None:
+    found = [shrinkage_by_tokens(tokens) for tokens in (0, 32_768, 52_428, 65_536, 131_072, 1e9)]
+    assert found == [0.5, 0.5, pytest.approx(0.5, rel=1e-4), 0.4, 0.2, 0.2]
+
+
+def test_each_expert_by_its_own_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = MemoryStatistics(INPUTS)
+    monkeypatch.setattr(measured, "counts", lambda name: np.array([65_536.0, 131_072.0]))
+    shrunk = ShrunkStatistics(measured, None)
+    for expert, expected in enumerate((0.4, 0.2)):
+        before, found = measured.moments("experts", expert), shrunk.moments("experts", expert)
+        assert before is not None and found is not None
+        assert found[0, 1] == pytest.approx((1 - expected) * before[0, 1], rel=1e-6)
+    pooled = measured.pooled_moments("experts", 0)
+    assert shrunk.pooled_moments("experts", 0)[0, 1] == pytest.approx(0.8 * pooled[0, 1], rel=1e-6)
 
 
 def test_pooled_moments_as_well() -> None:
