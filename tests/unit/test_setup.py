@@ -48,6 +48,6 @@ def test_without_its_settings_an_environment_does_not_count(checkout: Path) -> N
     programs = checkout / ".venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "python").symlink_to(sys.executable)
-    _program(programs / "pip", f"# {programs}/python")
+    (programs / "pip").write_text(f"#!{programs}/python\n")
     set_up(checkout)
     assert f"-m venv --clear {checkout / '.venv'}" in (checkout / "asked").read_text()
