@@ -1,4 +1,8 @@
-"""Types within a budget of bytes, so that the predicted losses add up to the least."""
+"""Types within a budget of bytes: the finest one that all weights can have, and finer ones where that helps most.
+
+No weight gets less than its share. Predicted losses would have it so where a few tokens have nearly all of the inputs'
+energy, and the others pay for it: docs/results.md has a plan that was worse than a smaller file of one type.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,14 +27,15 @@ def propose_within(
 ) -> Proposals:
     """Types of the ladder for all weights but those `fixed`, so that all tensors together take at most `budget` bytes.
 
-    A tensor without a loss of its own has the usual one. Raises OptionError where even the smallest types take more.
+    The predicted losses add up to the least, no type being coarser than one that would fit throughout. A tensor without
+    a loss of its own has the usual one. Raises OptionError where even the smallest types take more.
     """
     fixed = fixed or {}
     planned = [t for t in weights_to_plan(tensors, architecture) if t.name not in fixed]
     names = {t.name for t in planned}
     others = [TensorInfo(t.name, t.shape, fixed.get(t.name, t.type)) for t in tensors if t.name not in names]
     taken = sum(t.nbytes for t in others)
-    options = [candidates(t, ladder) for t in planned]
+    options = _above_one_type(planned, ladder, budget - taken)
     choices = [
         [Choice(c.nbytes, _loss(c, t, losses)) for c in found] for t, found in zip(planned, options, strict=True)
     ]
@@ -48,6 +53,18 @@ def propose_within(
         why = f"budget: loss {values[i].loss:.3g}, {100 * share:.2f} % of all"
         proposals[t.name] = Proposal(found[i].choice, why)
     return Proposals("budget", proposals)
+
+
+def _above_one_type(planned: Sequence[TensorInfo], ladder: Sequence[str], budget: int) -> list[list[Candidate]]:
+    """The candidates of each tensor from the finest type on that all can have; all of them where even the first is
+    too large."""
+    options = [candidates(t, ladder) for t in planned]
+    for start in range(1, len(ladder) + 1):
+        finer = [candidates(t, ladder[start:]) for t in planned]
+        if sum(min(c.nbytes for c in found) for found in finer) > budget:
+            break
+        options = finer
+    return options
 
 
 def _loss(candidate: Candidate, tensor: TensorInfo, losses: Mapping[str, TensorLoss]) -> float:

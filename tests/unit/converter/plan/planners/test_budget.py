@@ -16,8 +16,9 @@ from converter.plan.planners.budget import propose_within
 from converter.plan.planners.losses import TensorLoss, candidates
 from converter.plan.precision_levels import LADDERS
 from converter.plan.sizes import parse_size
+from converter.type_choice import TypeChoice, parse_type
 from eoq_formats.codebooks import codebook
-from gguf_files.tensor_types import type_name
+from gguf_files.tensor_types import bits_per_weight, row_bytes, type_name
 from gguf_files.tensors import TensorInfo
 
 choices = st.lists(st.builds(Choice, st.integers(1, 60), st.integers(0, 50).map(float)), min_size=1, max_size=5)
@@ -118,6 +119,26 @@ def test_plans_keep_the_budget(budget: int, weights: list[float]) -> None:
             assert bits[f"blk.{i}.ffn_up.weight"] >= bits[f"blk.{j}.ffn_up.weight"]
     larger = min(t.nbytes for t in MODEL[:7])
     assert budget - plan.nbytes < larger or all(t.is_copy for t in plan.tensors)
+
+
+@given(st.integers(300_000, 900_000), st.lists(st.floats(1e-3, 1e3), min_size=6, max_size=6))
+def test_no_weight_gets_less_than_one_type_throughout_would_give_it(budget: int, weights: list[float]) -> None:
+    losses = {f"blk.{i}.ffn_up.weight": TensorLoss(feedback=w, nearest=w) for i, w in enumerate(weights)}
+    ladder = [parse_type(name) for name in LADDERS["scalar"]]
+    planned = [t for t in MODEL if t.row_length == 256 and t.dimensions > 1]
+    others = sum(t.nbytes for t in MODEL if t not in planned)
+
+    def throughout(choice: TypeChoice) -> int:
+        t = choice.for_row(256)
+        assert t is not None
+        return sum(row_bytes(t, 256) * tensor.rows for tensor in planned)
+
+    fits = [choice for choice in ladder if throughout(choice) + others <= budget]
+    plan = plan_within(budget, losses)
+    if fits:
+        least = fits[-1].for_row(256)
+        assert least is not None
+        assert all(t.bits_per_weight >= bits_per_weight(least) for t in plan.tensors if t.tensor in planned)
 
 
 def test_fixed_types_are_counted() -> None:
