@@ -9,6 +9,7 @@ from converter.calibrate.texts import check_texts
 from converter.checkpoint import TensorJournal, WorkFolder, conversion_facts, work_folder
 from converter.checkpoint.tensor_journal import FinishedTensor
 from converter.ingest import open_model, source_files
+from converter.memory import within_memory
 from converter.options import ConversionOptions
 from converter.plan import Plan, Proposals, resolve_plan
 from converter.plan.memory import PlannedFile
@@ -60,6 +61,7 @@ def convert(
         source = stack.enter_context(_opened(model_path, target, options, progress, work))
         workers = stack.enter_context(RowWorkers(options.threads))
         plan = _plan(source, options, proposals)
+        options = within_memory(options, plan, source)
         _check_splits(target, plan, options, [*inputs, *source.paths])
         _check_space(source, target, plan, options, work)
         clock.add("reading the model", clock.total)

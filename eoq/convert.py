@@ -87,6 +87,11 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         help="write splits of that many bytes of tensors at most, such as 8G or 500M (of 1000 each)",
     )
     add("--split-max-tensors", metavar="N", type=int, help="write splits of that many tensors at most")
+    add(
+        "--max-memory",
+        metavar="SIZE",
+        help="most memory to take, such as 12G (of 1000 each): a calibration keeps to it, and what cannot is refused",
+    )
     add_source_options(parser, beside="the output")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -131,6 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
         source=source_access(arguments, allow_requantize=arguments.allow_requantize),
         split=_split_limit(arguments),
         resume=arguments.resume,
+        max_memory=None if arguments.max_memory is None else parse_size("--max-memory", arguments.max_memory),
         **given(threads=arguments.threads),
     )
     proposals = read_plan_file(arguments.plan) if arguments.plan else None

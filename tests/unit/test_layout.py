@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("converter.report",),
     ("converter.scaling", "converter.plan.planners", "converter.checkpoint"),
     ("converter.plan.cluster",),
-    ("converter.rounding_method",),
+    ("converter.memory", "converter.rounding_method"),
     ("converter.rounded_tensors",),
     ("converter.pipeline", "converter.planning"),
     ("converter",),
