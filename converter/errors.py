@@ -19,5 +19,9 @@ class StatisticsError(EoqError):
     """A file of statistics is missing, damaged, or belongs to another model."""
 
 
+class ResumeError(EoqError):
+    """An interrupted conversion cannot be gone on with."""
+
+
 class CalibrationError(EoqError):
     """The model cannot be run on the calibration text, or there is too little of it."""

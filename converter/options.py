@@ -13,6 +13,7 @@ from pathlib import Path
 from converter.errors import OptionError
 from converter.type_choice import TypeChoice, eoq_choice, parse_eoq_type, parse_type
 from eoq_formats.types import weight_type
+from gguf_files.output.splits import SplitLimit
 from gguf_files.tensor_types import bits_per_weight
 from input_files.expressions import check_expression
 from terminal.cores import available_cores
@@ -226,9 +227,17 @@ class ConversionOptions:
     source: SourceAccess = field(default_factory=SourceAccess)
     threads: int = field(default_factory=available_cores)
     """Threads of each stage."""
+    split: SplitLimit | None = None
+    """The output becomes as many splits as this asks for."""
+    max_memory: int | None = None
+    """Most bytes of memory that the stages may take; None for no bound. It makes no difference to the output."""
+    resume: bool = False
+    """Go on with a conversion to the same output that broke off, where there is one."""
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
+        if self.max_memory is not None and self.max_memory < 1:
+            raise OptionError(f"the bound on memory must be positive, not {self.max_memory} bytes")
         if self.statistics and not self.rounding.is_calibrated:
             raise OptionError(
                 f"the statistics {self.statistics} would have no use without error feedback and AWQ; leave them out"

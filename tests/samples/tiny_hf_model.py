@@ -1,6 +1,5 @@
 """A random llama model as a small Hugging Face folder, with a SentencePiece tokenizer trained on the spot."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+
+from bench.conversion.synthetic_folder import train_tokenizer
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -29,20 +30,10 @@ CONFIG = {
 }
 
 
-def _train_tokenizer() -> bytes:
-    text = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"] * 20
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(text), model_writer=model, vocab_size=300, byte_fallback=True, minloglevel=2,
-        hard_vocab_limit=False,
-    )  # fmt: skip
-    return model.getvalue()
-
-
 def write_tiny_llama(folder: Path, **config: Any) -> dict[str, NDArray[np.float32]]:
     """Write the model; returns its weights by Hugging Face name."""
     folder.mkdir()
-    tokenizer = _train_tokenizer()
+    tokenizer = train_tokenizer()
     (folder / "tokenizer.model").write_bytes(tokenizer)
     vocabulary = sentencepiece.SentencePieceProcessor(model_proto=tokenizer).vocab_size()
     (folder / "config.json").write_text(json.dumps(CONFIG | {"vocab_size": vocabulary} | config))
