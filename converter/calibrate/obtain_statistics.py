@@ -39,8 +39,7 @@ def obtain_statistics(
             return
         statistics = open_statistics(options.statistics)
         progress.stage("checking the statistics", 0)
-        check_statistics(statistics, source)
-        yield statistics
+        yield check_statistics(statistics, source)
         return
     folder = options.source.work_dir or target.parent
     for earlier in folder.glob(f"{glob.escape(target.name)}.{'[0-9a-f]' * 8}.stats"):

@@ -108,6 +108,8 @@ class ConversionReport:
     folds: tuple[FoldRecord, ...] = ()
     notes: tuple[str, ...] = ()
     """What the user should hear of, not about one tensor alone."""
+    coverage: float | None = None
+    """The share of the quantised weights in blocks that there were statistics of; None without any."""
 
     @property
     def path(self) -> Path:

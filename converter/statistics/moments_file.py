@@ -150,16 +150,18 @@ class MomentsFile(Statistics):
                     raise self._damaged(f"{tensor.name} is not what its list of inputs says")
             diagonal = self._stored(f"{i.key}.diagonal").reshape(i.sets, i.row_length)
             check_means(self.path, i.key, self.stored_counts(i), diagonal)
+        heard = (i for i in self.head.inputs if self.stored_counts(i).any())
+        self._heard = tuple(name for i in heard for name in i.tensors)  # of others nothing is known
 
     def _damaged(self, what: str) -> StatisticsError:
         return StatisticsError(f"{self.path} is damaged: {what}; calibrate again")
 
     @property
     def tensor_names(self) -> Sequence[str]:
-        return tuple(self._inputs)
+        return self._heard
 
     def __contains__(self, tensor_name: object) -> bool:
-        return tensor_name in self._inputs
+        return tensor_name in self._heard
 
     def input_key(self, tensor_name: str) -> str:
         return self._inputs[tensor_name].key

@@ -1,6 +1,7 @@
 """Statistics from a file of either kind."""
 
 from pathlib import Path
+from shlex import quote
 
 from converter.errors import StatisticsError
 from converter.statistics import imatrix, moments_file
@@ -23,7 +24,8 @@ def open_statistics(path: Path) -> Statistics:
     if magic != b"GGUF":
         raise StatisticsError(
             f"{path} is neither a statistics file nor an importance matrix in GGUF form; one in the old .dat form "
-            "becomes such with: llama-imatrix --in-file OLD.dat --output-format gguf -o NEW.gguf"
+            "becomes such with: "
+            f"llama-imatrix -m MODEL.gguf --in-file {quote(str(path))} --output-format gguf -o NEW.gguf"
         )
     try:
         mapped = MappedGguf(path)
