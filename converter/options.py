@@ -218,13 +218,13 @@ class ConversionOptions:
     rounding: RoundingOptions = field(default_factory=RoundingOptions)
     statistics: Path | None = None
     """File of statistics, or an imatrix of llama.cpp. One that does not exist yet is made by calibration, and kept."""
-    allow_partial_statistics: bool = False
-    """Accept an imatrix that has nothing on more than a tenth of the weights in blocks."""
     calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
     """How statistics are taken where there are none."""
     source: SourceAccess = field(default_factory=SourceAccess)
     threads: int = field(default_factory=available_cores)
     """Threads of each stage."""
+    allow_partial_statistics: bool = False
+    """Accept an imatrix that has nothing on more than a tenth of the weights in blocks."""
 
     def __post_init__(self) -> None:
         check_threads(self.threads)

@@ -114,7 +114,7 @@ def test_one_warning_stands_for_all_tensors_of_a_kind() -> None:
     mixtures = {
         f"blk.{i}.ffn_up_exps.weight": [tokens(i, 40), *(tokens(9, j) for j in range(i % 4))] for i in range(50)
     }
-    ordinary, mixed = MemoryStatistics(few | mixtures).warnings()
+    ordinary, mixed = MemoryStatistics({**few, **mixtures}).warnings()
     assert ordinary.startswith("blk.0.attn_q.weight, the worst of 50 tensors, saw 1 tokens of calibration")
     # with 0, 1 and 2 tokens, where 4 are few
     assert mixed.startswith("3 of 4 experts of blk.3.ffn_up_exps.weight, the worst of 37 tensors, saw fewer than 4")
