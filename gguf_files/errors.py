@@ -7,5 +7,9 @@ class SourceError(EoqError):
     """A model file is missing, damaged, or of a kind that cannot be read."""
 
 
+class UnreadableError(SourceError):
+    """The bytes of a model file cannot be had, or are no longer what they were."""
+
+
 class QuantizedSourceError(SourceError):
     """A model is quantised already, and requantising was not asked for."""

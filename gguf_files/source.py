@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gguf_files.errors import SourceError
+from gguf_files.gguf_file import GgufFile
 from gguf_files.header import MetadataEntry
-from gguf_files.mapped import MappedGguf
 from gguf_files.tensor_types import row_bytes
 from gguf_files.tensors import TensorInfo
 from gguf_files.unchanged import FileState
@@ -21,14 +21,14 @@ _SPLIT_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.g
 
 @dataclass(frozen=True)
 class _Place:
-    file: MappedGguf
+    file: GgufFile
     start: int
 
 
 class Source:
     """An open model. Tensors keep the order of the file."""
 
-    def __init__(self, files: Sequence[MappedGguf]) -> None:
+    def __init__(self, files: Sequence[GgufFile]) -> None:
         self.paths = tuple(file.path for file in files)
         self._files = files
         self.metadata: tuple[MetadataEntry, ...] = files[0].header.metadata
@@ -90,11 +90,11 @@ class Source:
 
 def open_gguf(path: Path) -> Source:
     """Open a GGUF file with all its splits. Raises SourceError."""
-    first = MappedGguf(path)
+    first = GgufFile(path)
     return Source([first, *_other_splits(first)])
 
 
-def _other_splits(first: MappedGguf) -> list[MappedGguf]:
+def _other_splits(first: GgufFile) -> list[GgufFile]:
     count = first.header.get("split.count")
     if not isinstance(count, int) or count <= 1:
         return []
@@ -112,7 +112,7 @@ def _other_splits(first: MappedGguf) -> list[MappedGguf]:
         raise SourceError(
             f"{first.path} is one of {count} splits, and these are missing beside it: {', '.join(missing)}"
         )
-    splits = [MappedGguf(path) for path in paths[1:]]
+    splits = [GgufFile(path) for path in paths[1:]]
     for i, split in enumerate(splits, 1):
         if split.header.get("split.no") != i or split.header.get("split.count") != count:
             raise SourceError(f"{split.path} is not split {i + 1} of {count} of this model")

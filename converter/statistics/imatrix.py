@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from converter.errors import StatisticsError
 from converter.statistics.sound import check_means
 from converter.statistics.statistics import Statistics
+from gguf_files.gguf_file import GgufFile
 from gguf_files.header import TensorEntry
-from gguf_files.mapped import MappedGguf
 from gguf_files.tensors import TensorInfo
 
 FILE_TYPE = "imatrix"
@@ -26,7 +26,7 @@ class Imatrix(Statistics):
     fingerprint = None
     has_moments = False
 
-    def __init__(self, file: MappedGguf) -> None:
+    def __init__(self, file: GgufFile) -> None:
         """Raises StatisticsError where the file is damaged or has no statistics."""
         self.path = file.path
         entries = {t.name: t for t in file.header.tensors}
@@ -102,7 +102,7 @@ class Imatrix(Statistics):
         """None: never known."""
 
 
-def _read(file: MappedGguf, entry: TensorEntry) -> NDArray[np.float64]:
+def _read(file: GgufFile, entry: TensorEntry) -> NDArray[np.float64]:
     """The numbers of a tensor, row-major, float64."""
     if entry.type != GGMLQuantizationType.F32:
         raise StatisticsError(
