@@ -128,7 +128,7 @@ def _opened(
 ) -> AbstractContextManager[Source]:
     least_bits = options.types.least_bits_per_weight
     folder = _statistics_folder(target, options)
-    return open_model(model_path, target, options.source, options.threads, progress, least_bits, folder)
+    return open_model(model_path, target, options.source_access, options.threads, progress, least_bits, folder)
 
 
 def _statistics_folder(target: Path, options: ConversionOptions) -> Path | None:
