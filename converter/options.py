@@ -6,7 +6,7 @@ Each is read when it is made: what means nothing raises OptionError or UnknownTy
 import math
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class SourceAccess:
     """A llama.cpp tree with convert_hf_to_gguf.py; by default the one that tools/setup.sh made."""
     work_dir: Path | None = None
     """Where the intermediate GGUF of a Hugging Face folder goes; by default the folder of the output."""
+    keeps_mxfp4: bool = False
+    """Accept a Hugging Face folder with weights in MXFP4, as they are to stay so."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,8 @@ class ConversionOptions:
     """Most bytes of memory that the stages may take; None for no bound. It makes no difference to the output."""
     resume: bool = False
     """Go on with a conversion to the same output that broke off, where there is one."""
+    allow_partial_statistics: bool = False
+    """Accept an imatrix that has nothing on more than a tenth of the weights in blocks."""
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
@@ -242,6 +246,11 @@ class ConversionOptions:
             raise OptionError(
                 f"the statistics {self.statistics} would have no use without error feedback and AWQ; leave them out"
             )
+
+    @property
+    def source_access(self) -> SourceAccess:
+        """`source`, which may be in MXFP4 where an override leaves it so."""
+        return replace(self.source, keeps_mxfp4=any(o.type.name == "mxfp4" for o in self.types.overrides))
 
     def recorded(self, plan: str | None = None) -> list[str]:
         """What decides the bytes of the output, as text for its metadata: no paths, no thread count.

@@ -97,6 +97,7 @@ def convert(
             method.statistics,
             method.folds,
             method.notes,
+            method.coverage,
             output.paths,
         )
         write_report(report)
@@ -173,7 +174,7 @@ def _opened(
     least_bits = options.types.least_bits_per_weight
     folder = _statistics_folder(target, options)
     kept = work.source if work else None
-    return open_model(model_path, target, options.source, options.threads, progress, least_bits, folder, kept)
+    return open_model(model_path, target, options.source_access, options.threads, progress, least_bits, folder, kept)
 
 
 def _statistics_folder(target: Path, options: ConversionOptions) -> Path | None:

@@ -61,6 +61,9 @@ class RoundedHere:
 def _record(plan: TensorPlan, parts: Sequence[RoundedRows], is_scaled: bool, seconds: float) -> TensorRecord:
     weighted = [part.weighted for part in parts if part.weighted is not None]
     methods = dict.fromkeys(part.method for part in parts)
+    notes = list(dict.fromkeys(note for part in parts for note in part.notes))
+    if better := sum(part.better_to_nearest for part in parts):
+        notes.append(f"{better} of {plan.tensor.rows} rows are better rounded to nearest")
     return TensorRecord(
         plan,
         sum(part.signal for part in parts),
@@ -70,5 +73,5 @@ def _record(plan: TensorPlan, parts: Sequence[RoundedRows], is_scaled: bool, sec
         sum(weighted, start=WeightedError.none()) if weighted else None,
         max((part.damping for part in parts), default=0.0),
         is_scaled,
-        tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        tuple(notes),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from converter.checkpoint import WorkFolder, statistics_facts
 from converter.options import ConversionOptions, RoundingOptions
 from converter.plan import Plan, TensorPlan
-from converter.plan.unmeasured import with_bits_for_unmeasured
+from converter.plan.unmeasured import check_coverage, coverage, with_bits_for_unmeasured
 from converter.report.records import FoldRecord, StageClock
 from converter.rounding import RoundedRows, Rounding, RoundToNearest, copy_rows, row_chunks
 from converter.scaling.folding import Fold, Folded, FoldedStatistics
@@ -32,6 +32,8 @@ class RoundingMethod:
     """In the file's metadata."""
     statistics: str | None = None
     """What the statistics were taken from; None without any."""
+    coverage: float | None = None
+    """The share of the quantised weights in blocks that there are statistics of."""
     folds: tuple[FoldRecord, ...] = ()
     notes: tuple[str, ...] = ()
     folded: Folded | None = None
@@ -85,6 +87,9 @@ def rounding_method(
                 work.pin("statistics", statistics_facts(options.statistics))
         stack.enter_context(torch_settings(options.threads))
         statistics = ShrunkStatistics(measured, options.rounding.shrinkage)
+        quantised = [t.tensor for t in plan.tensors if eoq_type(t.type) is not None]
+        if not options.allow_partial_statistics:
+            check_coverage(quantised, statistics)
         yield _calibrated(source, statistics, weights, nearest, plan, options.rounding, progress, clock)
 
 
@@ -135,6 +140,7 @@ def _calibrated(
         rounding,
         "+".join(["awq"] * bool(folds or options.awq) + [rounding.method]),
         statistics.description,
+        coverage([t.tensor for t in plan.tensors if t.tensor.name in types], statistics),
         tuple(fold_record(fold) for fold in folds),
         notes,
         folded,

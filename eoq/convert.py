@@ -74,6 +74,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         help="use these statistics; if there is no such file, calibrate and keep the statistics in it",
     )
     how("--imatrix", metavar="FILE", type=Path, help="use llama.cpp's imatrix in place of a calibration; less precise")
+    how("--allow-partial-stats", action="store_true", help="accept an imatrix that lacks over a tenth of the weights")
     add_calibration_options(method)
     how("--device", metavar="DEVICE", help="PyTorch device to round on: cpu (default), cuda, cuda:1, mps")
     how("--damping", type=float, metavar="X", help="of error feedback, relative to the inputs' energy (default: 0.02)")
@@ -137,6 +138,7 @@ def run(arguments: argparse.Namespace) -> None:
             ),
         ),
         statistics=arguments.stats or arguments.imatrix,
+        allow_partial_statistics=arguments.allow_partial_stats,
         calibration=calibration_options(arguments),
         source=source_access(arguments, allow_requantize=arguments.allow_requantize),
         split=_split_limit(arguments),

@@ -31,6 +31,7 @@ OPTIONS_OF = {
         "--fit-memory",
         "--codes",
         "--stats",
+        "--allow-partial-stats",
     ),
     ("ewq",): ("--x", "--epsilon"),
     ("ewq", "fastewq"): ("--variant", "--level"),
@@ -77,6 +78,9 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         help="types to choose from below 6 bits: eoq2 to eoq5 (default), or eoq2t to eoq5t",
     )
     budget.add_argument("--stats", metavar="FILE", type=Path, help="statistics or imatrix to predict losses with")
+    budget.add_argument(
+        "--allow-partial-stats", action="store_true", help="accept an imatrix that lacks over a tenth of the weights"
+    )
     ewq = parser.add_argument_group("ewq and fastewq")
     ewq.add_argument("--variant", help="8bit (default of fastewq), 4bit/8bit (default of ewq), or 3bit/4bit (ewq)")
     ewq.add_argument("--x", type=float, default=1.0, help="standard deviations from mean to threshold (default: 1)")
@@ -142,7 +146,7 @@ def run(arguments: argparse.Namespace) -> None:
                 arguments.model,
                 request,
                 TypeOptions(tensor_types=tuple(arguments.tensor_type)),
-                source_access(arguments),
+                source_access(arguments, allow_requantize=True),
                 available_cores() if arguments.threads is None else arguments.threads,
                 display,
                 machines=machines,
@@ -173,7 +177,7 @@ def request_of(arguments: argparse.Namespace) -> "Request":
         return FastEwqRequest(four_bit=arguments.four_bit, levels=levels, dataset=arguments.dataset, **variant)
     size, memory = (text and parse_size(text) for text in (arguments.target_size, arguments.fit_memory))
     budget = Budget(arguments.target_bpw, size, memory, arguments.context)
-    return BudgetRequest(budget, arguments.stats, codes=arguments.codes)
+    return BudgetRequest(budget, arguments.stats, arguments.allow_partial_stats, codes=arguments.codes)
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -87,7 +87,8 @@ def collect(arguments: argparse.Namespace) -> None:
     from terminal.progress import Progress
 
     threads = available_cores() if arguments.threads is None else arguments.threads
-    task = (arguments.model, arguments.output, calibration_options(arguments), source_access(arguments), threads)
+    access = source_access(arguments, allow_requantize=True)
+    task = (arguments.model, arguments.output, calibration_options(arguments), access, threads)
 
     def collected(progress: Progress) -> list[Statistics]:
         return collect_by_text(*task, progress) if arguments.by_text else [collect_statistics(*task, progress)]

@@ -7,7 +7,11 @@ class SourceError(EoqError):
     """A model file is missing, damaged, or of a kind that cannot be read."""
 
 
-class ChangedSourceError(SourceError):
+class UnreadableError(SourceError):
+    """The bytes of a model file cannot be had."""
+
+
+class ChangedSourceError(UnreadableError):
     """A model file is not what it was when the work on it began."""
 
 

@@ -5,10 +5,9 @@ its writer encodes the metadata anew, losing empty arrays and the width of array
 that it is, and nothing in a damaged file is trusted.
 """
 
-import mmap
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -34,6 +33,8 @@ MOST_ALIGNMENT = 1 << 20
 """Every tensor is padded with up to as much."""
 MOST_NAME_BYTES = 63
 """ggml keeps a name with its NUL in 64."""
+_LEAST_STEP = 1 << 16
+"""Bytes that are read at a time; heads without a vocabulary have fewer."""
 _LARGEST = 2**63 - 1
 ALIGNMENT_KEY = "general.alignment"
 
@@ -125,12 +126,14 @@ def align(size: int, alignment: int) -> int:
 
 
 class _Cursor:
-    """Reads forward through a file's bytes, never past their end."""
+    """Reads forward through a file's bytes, never past their end, in steps as long as all before them."""
 
-    def __init__(self, data: bytes | mmap.mmap) -> None:
-        self.data = data
+    def __init__(self, size: int, read: Callable[[int, int], bytes]) -> None:
+        self.data = bytearray()
         self.position = 0
-        self.end = min(len(data), MOST_HEAD_BYTES)
+        self.end = min(size, MOST_HEAD_BYTES)
+        self._size = size
+        self._read = read
 
     def skip(self, size: int) -> int:
         """Move on; returns the position before."""
@@ -138,10 +141,17 @@ class _Cursor:
         if size > self.end - start:
             raise self._too_long()
         self.position = start + size
+        self._reach(self.position)
         return start
 
+    def _reach(self, stop: int) -> None:
+        """Have all bytes before `stop`, which is not behind the end."""
+        known = len(self.data)
+        if stop > known:
+            self.data += self._read(known, min(max(stop - known, known, _LEAST_STEP), self.end - known))
+
     def _too_long(self) -> SourceError:
-        if self.end == len(self.data):
+        if self.end == self._size:
             return _truncated("its header goes on past the end of the file")
         return _damaged(f"its header goes on past {MOST_HEAD_BYTES:,} bytes")
 
@@ -158,7 +168,7 @@ class _Cursor:
     def text(self) -> bytes:
         size = self.integer("<Q")
         start = self.skip(size)
-        return self.data[start : start + size]
+        return bytes(self.data[start : start + size])
 
     def skip_texts(self, count: int) -> None:
         """Move over an array of texts; vocabularies have 10^5 of them, so no call for each."""
@@ -166,6 +176,7 @@ class _Cursor:
         for _ in range(count):
             if position > last:
                 raise self._too_long()
+            self._reach(position + _TEXT_LENGTH.size)
             position += _TEXT_LENGTH.size + _TEXT_LENGTH.unpack_from(self.data, position)[0]
         self.skip(position - self.position)
 
@@ -183,13 +194,19 @@ class _Cursor:
             raise _damaged(f"metadata of unknown type {number}") from None
 
 
-def parse_header(data: bytes | mmap.mmap) -> GgufHeader:
+def parse_header(data: bytes) -> GgufHeader:
+    """The head of a GGUF file that is in memory; see `read_header`."""
+    return read_header(len(data), lambda start, size: data[start : start + size])
+
+
+def read_header(size: int, read: Callable[[int, int], bytes]) -> GgufHeader:
     """Read the head of a GGUF file and check that llama.cpp loads such, and that its tensors lie within the file.
 
-    Raises SourceError, whose message goes on after "FILE cannot be read as GGUF: ".
+    `size` is the file's, and `read(start, count)` gives `count` bytes of it. Raises SourceError, whose message goes on
+    after "FILE cannot be read as GGUF: ".
     """
-    cursor = _Cursor(data)
-    if len(data) < 4 or cursor.integer("<I") != GGUF_MAGIC:
+    cursor = _Cursor(size, read)
+    if size < 4 or cursor.integer("<I") != GGUF_MAGIC:
         raise SourceError("it does not begin with the bytes GGUF; give a GGUF file")
     version = cursor.integer("<I")
     if version not in READABLE_VERSIONS:
@@ -206,7 +223,7 @@ def parse_header(data: bytes | mmap.mmap) -> GgufHeader:
     alignment = check_loadable(metadata, tensors)
     header = GgufHeader(metadata, tensors, alignment, align(cursor.position, alignment))
     for tensor in tensors:
-        _check_extent(tensor, header, len(data))
+        _check_extent(tensor, header, size)
     return header
 
 
@@ -259,7 +276,7 @@ def _metadata_entry(cursor: _Cursor) -> MetadataEntry:
     start = cursor.position
     key = cursor.name("metadata key")
     value = _value(cursor, cursor.value_type())
-    return MetadataEntry(key, cursor.data[start : cursor.position], value)
+    return MetadataEntry(key, bytes(cursor.data[start : cursor.position]), value)
 
 
 def _value(cursor: _Cursor, kind: GGUFValueType) -> str | int | float | bool | None:

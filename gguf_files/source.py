@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gguf_files.errors import SourceError
+from gguf_files.gguf_file import GgufFile
 from gguf_files.header import MetadataEntry
-from gguf_files.mapped import MappedGguf
 from gguf_files.output.splits import SPLIT_NAME, split_paths
 from gguf_files.tensor_types import row_bytes
 from gguf_files.tensors import TensorInfo
@@ -19,14 +19,14 @@ from gguf_files.vocabulary import check_vocabulary
 
 @dataclass(frozen=True)
 class _Place:
-    file: MappedGguf
+    file: GgufFile
     start: int
 
 
 class Source:
     """An open model. Tensors keep the order of the file."""
 
-    def __init__(self, files: Sequence[MappedGguf]) -> None:
+    def __init__(self, files: Sequence[GgufFile]) -> None:
         self.paths = tuple(file.path for file in files)
         self._files = files
         self.metadata: tuple[MetadataEntry, ...] = files[0].header.metadata
@@ -88,11 +88,11 @@ class Source:
 
 def open_gguf(path: Path) -> Source:
     """Open a GGUF file with all its splits. Raises SourceError."""
-    first = MappedGguf(path)
+    first = GgufFile(path)
     return Source([first, *_other_splits(first)])
 
 
-def _other_splits(first: MappedGguf) -> list[MappedGguf]:
+def _other_splits(first: GgufFile) -> list[GgufFile]:
     count = first.header.get("split.count")
     if not isinstance(count, int) or count <= 1:
         return []
@@ -110,7 +110,7 @@ def _other_splits(first: MappedGguf) -> list[MappedGguf]:
         raise SourceError(
             f"{first.path} is one of {count} splits, and these are missing beside it: {', '.join(missing)}"
         )
-    splits = [MappedGguf(path) for path in paths[1:]]
+    splits = [GgufFile(path) for path in paths[1:]]
     for i, split in enumerate(splits, 1):
         if split.header.get("split.no") != i or split.header.get("split.count") != count:
             raise SourceError(f"{split.path} is not split {i + 1} of {count} of this model")

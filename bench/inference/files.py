@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.inference.synthetic_model import Shape, is_quantised, write_imatrix, write_model
 from eoq_formats.types import WEIGHT_TYPES
-from gguf_files.mapped import MappedGguf
+from gguf_files.gguf_file import GgufFile
 from gguf_files.names import TOKEN_EMBEDDINGS
 from gguf_files.tensor_types import type_name
 from gguf_files.tensors import TensorInfo
@@ -94,7 +94,7 @@ class ModelFiles:
         return [*command, LLAMA_TYPES.get(type, type), str(self.threads)]
 
     def _described(self, type: str, path: Path) -> ModelFile:
-        tensors = [TensorInfo(t.name, t.shape, t.type) for t in MappedGguf(path).header.tensors]
+        tensors = [TensorInfo(t.name, t.shape, t.type) for t in GgufFile(path).header.tensors]
         matrices = [t for t in tensors if is_quantised(t.name, len(t.shape))]
         for t in matrices:
             if type_name(t.type) != type.lower():

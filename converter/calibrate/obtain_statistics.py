@@ -35,8 +35,7 @@ def obtain_statistics(
     else:
         statistics = open_statistics(options.statistics)
         progress.stage("checking the statistics", 0)
-        check_statistics(statistics, source)
-        yield statistics
+        yield check_statistics(statistics, source)
 
 
 def _calibrate_in(kept: Path, source: Source, options: ConversionOptions, progress: Progress) -> None:

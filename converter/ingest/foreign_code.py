@@ -14,7 +14,7 @@ _LOADS_ANOTHER = ("backbone", "backbone_kwargs", "use_timm_backbone", "keypoint_
 
 def check_no_foreign_code(path: Path, config: dict[str, Any]) -> None:
     """Refuse a configuration with such a key anywhere in it. Raises SourceError."""
-    for where, key, value in _entries(config, ""):
+    for where, key, value in entries(config):
         if reason := _reason(key, value):
             raise SourceError(f"{path} has {where} = {_shown(value)}, {reason}; remove it if you trust the model")
 
@@ -31,9 +31,9 @@ def _reason(key: str, value: object) -> str:
     return ""
 
 
-def _entries(value: object, path: str) -> Iterator[tuple[str, str, object]]:
+def entries(config: object) -> Iterator[tuple[str, str, object]]:
     """All keys with where they stand, `text_config.backbone`, and what they hold. Without recursion: files may nest."""
-    waiting = [(value, path)]
+    waiting = [(config, "")]
     while waiting:
         one, where = waiting.pop()
         if isinstance(one, dict):

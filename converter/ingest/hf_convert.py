@@ -1,8 +1,8 @@
 """From a Hugging Face folder to a GGUF: llama.cpp's own converter, in a process of its own."""
 
+import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -11,20 +11,27 @@ from pathlib import Path
 
 from converter.errors import HfConversionError
 from converter.ingest import hf_launcher
+from converter.ingest.converter_words import converter_error
 from converter.ingest.hf_folder import HfFolder
-from llama_programs.run import ending, running
+from converter.ingest.left_out import left_out, not_taken_over
+from gguf_files.gguf_file import GgufFile
+from llama_programs.run import running
 from terminal.progress import Progress
 
+_log = logging.getLogger("eoq")
 _POLL_SECONDS = 0.2
-_UNSUPPORTED = re.compile(r"ERROR:hf-to-gguf:Model (\S+) is not supported")
-_LAST_ERROR = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b.*|ERROR:.*)$", re.MULTILINE)
+_SNAPSHOT = re.compile(r"/models--(?:.+?--)?(?P<name>[^/]+)/snapshots/[0-9a-f]{40}\Z")
 
 
 def convert_to_gguf(folder: HfFolder, target: Path, llama_dir: Path, threads: int, progress: Progress) -> None:
-    """Write the model to `target` in the precision that it has. Raises HfConversionError; the caller removes leftovers.
+    """Write the model to `target` in the precision that it has. Raises HfConversionError; the caller removes leftovers,
+    which are beside `target` too.
 
     No code of the model's own is run, and nothing is downloaded.
     """
+    for note in left_out(folder, llama_dir):
+        _log.warning("note: %s", note)
+    named = _named_folder(folder.path, target.parent)
     command = [
         sys.executable,
         hf_launcher.__file__,
@@ -33,16 +40,31 @@ def convert_to_gguf(folder: HfFolder, target: Path, llama_dir: Path, threads: in
         folder.outtype,
         "--outfile",
         str(target),
-        str(folder.path.resolve()),
+        str(named),
     ]
     with tempfile.TemporaryFile() as log:
         code = _run(command, _environment(threads), log.fileno(), target, progress)
         log.seek(0)
         said = log.read().decode(errors="replace")
     if code != 0:
-        raise HfConversionError(_reason(folder.path, code, said))
+        raise HfConversionError(converter_error(folder.path, code, said.replace(str(named), str(folder.path))))
     if not target.exists():
         raise HfConversionError(f"llama.cpp's converter ended without writing a file for {folder.path}")
+    for note in not_taken_over(folder, [t.name for t in GgufFile(target).header.tensors]):
+        _log.warning("note: %s", note)
+
+
+def _named_folder(path: Path, beside: Path) -> Path:
+    """The folder by a path that ends in the model's name, which the converter takes it from.
+
+    In the cache of the Hugging Face Hub it ends in a commit, below that of a repository: a link stands for it then.
+    """
+    resolved = path.resolve()
+    if not (repository := _SNAPSHOT.search(str(resolved))):
+        return resolved
+    link = Path(tempfile.mkdtemp(dir=beside)) / repository["name"]
+    link.symlink_to(resolved, target_is_directory=True)
+    return link
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -67,22 +89,3 @@ def _run(command: list[str], environment: dict[str, str], log: int, target: Path
             size = target.stat().st_size if target.exists() else 0
             progress.advance(size - seen)
             seen = size
-
-
-def _reason(folder: Path, code: int, said: str) -> str:
-    """One sentence from what the converter printed."""
-    if hf_launcher.REFUSAL in said:
-        return (
-            f"the model in {folder} brings Python code of its own, or loads another model by its name, and neither is "
-            "done here; if you trust it, convert it with llama.cpp's convert_hf_to_gguf.py, and give the GGUF of that"
-        )
-    unsupported = _UNSUPPORTED.search(said)
-    if unsupported:
-        return f"llama.cpp's converter does not know the architecture {unsupported[1]} of the model in {folder}"
-    if code < 0 and code != -signal.SIGKILL:
-        return f"llama.cpp's converter {ending(code)} while it read {folder}; is the disk at fault?"
-    if code == -signal.SIGKILL:
-        return f"llama.cpp's converter was killed while it read {folder}; was there too little memory?"
-    errors = _LAST_ERROR.findall(said)
-    last = errors[-1] if errors else (said.strip().splitlines() or [f"exit status {code}"])[-1]
-    return f"llama.cpp's converter could not read the model in {folder}: {last[:500]}"

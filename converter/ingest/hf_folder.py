@@ -1,19 +1,22 @@
 """A Hugging Face model folder: what can be known of it, and refused, before llama.cpp's converter is started."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from converter.ingest.foreign_code import check_no_foreign_code
 from converter.ingest.safetensors_folder import StoredTensor, read_tensor_list
+from converter.ingest.stored_quantization import check_not_quantized
 from converter.statistics.least_size import least_size
-from gguf_files.errors import QuantizedSourceError, SourceError
+from gguf_files.errors import SourceError
 from input_files.ordinary import check_ordinary
 from input_files.structured import read_json
 
 _OUTTYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16", "F8_E4M3": "bf16", "F8_E5M2": "bf16"}
+_ADAPTER = "adapter_config.json"
 _BYTES = {"f32": 4, "f16": 2, "bf16": 2, "auto": 2}
 _DOMINANT = 0.99
 """Share of the weights that must be of one type for the others to be rounded to it."""
@@ -30,6 +33,8 @@ class HfFolder:
     """Empty for a model in PyTorch's own format, whose files are not looked into."""
     stored_bytes: int
     """Bytes of all files that hold weights."""
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What config.json holds."""
 
     @property
     def gguf_bytes(self) -> int:
@@ -51,26 +56,23 @@ class HfFolder:
         return least_size((t.name, row_length, prod(t.shape[:-2])) for t, row_length in rows)
 
 
-def read_hf_folder(path: Path, allow_requantize: bool) -> HfFolder:
-    """Look at a model folder without starting anything heavy. Raises SourceError or QuantizedSourceError."""
+def read_hf_folder(path: Path, allow_requantize: bool, keeps_mxfp4: bool = False) -> HfFolder:
+    """Look at a model folder without starting anything heavy. Raises SourceError or QuantizedSourceError.
+
+    Weights that are quantised already are refused unless they may be quantised again, or are MXFP4 and stay so.
+    """
     _check_contents(path)
     config = _read_config(path / "config.json")
     check_no_foreign_code(path / "config.json", config)
     if not config.get("architectures") and "ssm_cfg" not in config:
         raise SourceError(f"{path / 'config.json'} names no architecture (its key architectures is missing or empty)")
-    quantization = config.get("quantization_config")
-    if quantization and not allow_requantize:
-        method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else "unknown"
-        raise QuantizedSourceError(
-            f"the model in {path} is quantised already (quant_method {method}), and quantising it again adds to its "
-            "error; convert the original model, or pass --allow-requantize"
-        )
     tensors = tuple(read_tensor_list(path))
-    files = list(path.glob("*.safetensors" if tensors else "pytorch_model*.bin"))
+    check_not_quantized(path, config, tensors, allow_requantize=allow_requantize, keeps_mxfp4=keeps_mxfp4)
+    files = {t.file.path for t in tensors} or set(path.glob("pytorch_model*.bin"))
     if not files:
-        raise SourceError(f"the folder {path} has no weights: neither model*.safetensors nor pytorch_model*.bin")
+        raise _no_model(path, "it has no weights, neither model*.safetensors nor pytorch_model*.bin")
     outtype = _outtype(tensors) if tensors else _outtype_of_config(config)
-    return HfFolder(path, outtype, tensors, sum(file.stat().st_size for file in files))
+    return HfFolder(path, outtype, tensors, sum(file.stat().st_size for file in files), config)
 
 
 def _check_contents(path: Path) -> None:
@@ -86,9 +88,22 @@ def _check_contents(path: Path) -> None:
     if not names:
         raise SourceError(f"the folder {path} is empty")
     if "config.json" not in names:
-        ggufs = [name for name in names if name.endswith(".gguf")]
-        advice = f"; did you mean {path / ggufs[0]}?" if ggufs else ""
-        raise SourceError(f"the folder {path} is no Hugging Face model: it has no config.json{advice}")
+        raise _no_model(path, "it has no config.json")
+
+
+def _no_model(path: Path, why: str) -> SourceError:
+    """The error for a folder of something else, with what to give in place of it where that can be told."""
+    if (path / _ADAPTER).exists():
+        content = read_json(path / _ADAPTER, SourceError)
+        base = content.get("base_model_name_or_path") if isinstance(content, dict) else None
+        return SourceError(
+            f"the folder {path} is an adapter (LoRA or the like) of {base or 'a model that it does not name'}, and no "
+            "model by itself; merge it into that model with merge_and_unload of PEFT, save the result, and give its "
+            "folder"
+        )
+    ggufs = sorted(path.glob("*.gguf"))
+    advice = f"; did you mean {ggufs[0]}?" if ggufs else ""
+    return SourceError(f"the folder {path} is no Hugging Face model: {why}{advice}")
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def main() -> None:
 
     sys.modules["kernels"] = None  # type: ignore[assignment]  # importing it fails
     _refuse_other_configurations(refuse)
+    _read_newer_tokenizers()
 
     script = f"{llama_dir}/convert_hf_to_gguf.py"
     sys.argv = [script, *arguments]
@@ -75,6 +76,25 @@ def _refuse_other_configurations(refuse: Callable[[], NoReturn]) -> None:
 
     for owner in (AutoConfig, PretrainedConfig):
         owner.from_pretrained = guarded(vars(owner)["from_pretrained"])
+
+
+def _read_newer_tokenizers() -> None:
+    """What transformers 5 writes into tokenizer_config.json under names of its own, for transformers 4."""
+    import transformers
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+    if hasattr(transformers, "TokenizersBackend"):
+        return
+    transformers.TokenizersBackend = PreTrainedTokenizerFast
+    named = PreTrainedTokenizerBase._set_model_specific_special_tokens
+
+    def with_list(self: Any, special_tokens: Any) -> None:
+        if isinstance(special_tokens, list):
+            self._special_tokens_map["additional_special_tokens"] = list(special_tokens)
+        else:
+            named(self, special_tokens)
+
+    PreTrainedTokenizerBase._set_model_specific_special_tokens = with_list
 
 
 if __name__ == "__main__":

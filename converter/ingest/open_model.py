@@ -92,7 +92,7 @@ def _open_hf_folder(
     statistics_folder: Path | None,
     kept: Path | None,
 ) -> Iterator[Source]:
-    folder = read_hf_folder(path, access.allow_requantize)
+    folder = read_hf_folder(path, access.allow_requantize, access.keeps_mxfp4)
     check_not_input(target, model_files(path))
     llama_dir = find_llama_dir(access.llama_dir)
     work_dir = access.work_dir or target.parent

@@ -1,18 +1,34 @@
 """The weights of a Hugging Face folder: which files they are in, whether these are whole, what they hold."""
 
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import numpy as np
 
-from gguf_files.errors import SourceError
-from input_files.ordinary import check_ordinary
-from input_files.structured import read_json
+from gguf_files.errors import SourceError, UnreadableError
+from gguf_files.unchanged import OpenFile
+from input_files.structured import parse_json, read_json
 
 INDEX = "model.safetensors.index.json"
+WHOLE = "model.safetensors"
+_LENGTH = struct.Struct("<Q")
+_MOST_HEAD_BYTES = 100_000_000
+"""As in the safetensors library."""
+_PIECE = 1 << 24
+_BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
+}
+"""Of an element, by its type."""
 _SHARD = re.compile(r".*-(\d+)-of-(\d+)\.safetensors")
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -26,6 +42,10 @@ class StoredTensor:
     """Element type as safetensors writes it: `BF16`, `F8_E4M3`, …"""
     shape: tuple[int, ...]
     """Row length last."""
+    file: OpenFile
+    start: int
+    """Byte of the file that its data begins at."""
+    nbytes: int
 
     @property
     def weights(self) -> int:
@@ -35,13 +55,18 @@ class StoredTensor:
 def read_tensor_list(folder: Path) -> list[StoredTensor]:
     """All tensors of a folder's safetensors files, whose lengths are checked against what their heads promise.
 
-    Empty for a folder without such files. Raises SourceError for files that are missing, cut short or damaged.
+    Empty for a folder without such files. Raises SourceError for files that are missing, cut short or damaged, and for
+    two that have other values for a tensor.
     """
     index = _read_index(folder)
     names = sorted(set(index.values())) if index else sorted(path.name for path in folder.glob("model*.safetensors"))
     if not index:
         _check_shards(folder, names)
-    tensors = [tensor for name in names for tensor in _read_file(folder / name)]
+    found = [tensor for name in names for tensor in _read_file(folder / name)]
+    whole = folder / WHOLE
+    # transformers takes it before the shards of an index, llama.cpp's converter these
+    _check_twice([*found, *(_read_file(whole) if WHOLE not in names and whole.exists() else ())])
+    tensors = list({t.name: t for t in found}.values())
     missing = sorted(set(index) - {t.name for t in tensors})
     if missing:
         raise SourceError(f"{folder / index[missing[0]]} lacks the tensor {missing[0]}, which {INDEX} says is in it")
@@ -79,13 +104,80 @@ def _check_shards(folder: Path, names: Iterable[str]) -> None:
 
 
 def _read_file(path: Path) -> list[StoredTensor]:
-    check_ordinary(path, SourceError)
+    """The tensors of a safetensors file, whose head is checked as the format's own reader does. Raises SourceError."""
+    file = OpenFile(path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            slices = [(name, file.get_slice(name)) for name in file.keys()]  # noqa: SIM118 (not a dict)
-            return [StoredTensor(name, s.get_dtype(), tuple(s.get_shape())) for name, s in slices]
-    except (SafetensorError, OSError) as e:
-        with path.open("rb") as damaged:
-            pointer = damaged.read(len(_LFS_POINTER)) == _LFS_POINTER
-        reason = "it is a Git LFS pointer; fetch the weights with git lfs pull" if pointer else f"{e}"
+        return _read_head(file)
+    except UnreadableError:
+        raise
+    except SourceError as e:
+        reason = "it is a Git LFS pointer; fetch the weights with git lfs pull" if is_lfs_pointer(path) else f"{e}"
         raise SourceError(f"{path} is cut short or damaged: {reason}") from None
+
+
+def _read_head(file: OpenFile) -> list[StoredTensor]:
+    """Raises SourceError with what is wrong. Layout: a length in 8 bytes, so much JSON, and the data without gaps."""
+    if file.state.size < _LENGTH.size:
+        raise SourceError(f"it has {file.state.size} bytes; get it again")
+    (length,) = _LENGTH.unpack(file.read(0, _LENGTH.size).tobytes())
+    data_start = _LENGTH.size + length
+    if length > _MOST_HEAD_BYTES or data_start > file.state.size:
+        raise SourceError(f"its head would have {length:,} bytes; get it again")
+    try:
+        text = file.read(_LENGTH.size, length).tobytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise SourceError("its head is not UTF-8 text; get it again") from None
+    head = parse_json(text, SourceError, "its head")
+    if not isinstance(head, dict):
+        raise SourceError("its head lists no tensors; get it again")
+    head.pop("__metadata__", None)
+    tensors = sorted((_entry(file, data_start, *item) for item in head.items()), key=lambda t: (t.start, t.nbytes))
+    end = data_start
+    for t in tensors:
+        if t.start != end:
+            raise SourceError(f"the data of {t.name} does not begin where that of the tensors before it ends")
+        end += t.nbytes
+    if end != file.state.size:
+        raise SourceError(f"it has {file.state.size:,} bytes, and its head promises {end:,}; get it again")
+    return tensors
+
+
+def _entry(file: OpenFile, data_start: int, name: str, content: Any) -> StoredTensor:
+    try:
+        kind, shape, (begin, end) = content["dtype"], content["shape"], content["data_offsets"]
+        bits = _BITS[kind]
+        if not all(type(n) is int and 0 <= n < 2**63 for n in (*shape, begin, end)):
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise SourceError(f"its head says nothing sound of {name}; get it again") from None
+    if 8 * (end - begin) != bits * prod(shape):
+        raise SourceError(f"{name} has {end - begin:,} bytes, which are no {kind} of shape {shape}; get it again")
+    return StoredTensor(name, kind, tuple(shape), file, data_start + begin, end - begin)
+
+
+def _check_twice(tensors: Iterable[StoredTensor]) -> None:
+    """Refuse a tensor that stands in two files with different values, of which a reader would take either."""
+    first: dict[str, StoredTensor] = {}
+    for t in tensors:
+        other = first.setdefault(t.name, t)
+        if other is not t and not _are_equal(other, t):
+            raise SourceError(
+                f"the tensor {t.name} stands in {other.file.path} and in {t.file.path} with different values; remove "
+                "the file that is not of this model"
+            )
+
+
+def _are_equal(a: StoredTensor, b: StoredTensor) -> bool:
+    if (a.dtype, a.shape) != (b.dtype, b.shape):
+        return False
+    for start in range(0, a.nbytes, _PIECE):
+        size = min(_PIECE, a.nbytes - start)
+        if not np.array_equal(a.file.read(a.start + start, size), b.file.read(b.start + start, size)):
+            return False
+    return True
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether Git left a few lines in place of the file, which git lfs pull fetches."""
+    with path.open("rb") as file:
+        return file.read(len(_LFS_POINTER)) == _LFS_POINTER

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from gguf import GGMLQuantizationType
 
+from converter.type_choice import ORDINARY_TYPES
 from eoq_formats.types import WeightType
 from gguf_files.errors import QuantizedSourceError, SourceError
+from gguf_files.names import BLOCK
 from gguf_files.tensor_types import bits_per_weight, can_dequantize, eoq_type, is_quantized, row_bytes, type_name
 from gguf_files.tensors import TensorInfo
 
@@ -71,6 +73,12 @@ class Plan:
         return [used[id] for id in sorted(used)]
 
 
+def _expression(tensor_name: str) -> str:
+    """What --tensor-type finds a tensor by, and those of its kind with it: all experts, or all blocks' ffn_down."""
+    part = found["part"] if (found := BLOCK.fullmatch(tensor_name)) else tensor_name
+    return "exps" if "exps" in part else part.removesuffix(".weight")
+
+
 def check_readable(plan: Plan, allow_requantize: bool) -> None:
     """Refuse what cannot, or should not, be turned into floats.
 
@@ -82,9 +90,11 @@ def check_readable(plan: Plan, allow_requantize: bool) -> None:
         if not is_quantized(source) or (t.is_copy and eoq_type(source) is None):
             continue
         if not allow_requantize:
+            kept = f", keep it as it is with --tensor-type {_expression(t.tensor.name)}={type_name(source)}"
+            ways = f"convert the original F32, F16 or BF16 model{kept if type_name(source) in ORDINARY_TYPES else ''}"
             raise QuantizedSourceError(
                 f"tensor {t.tensor.name} is quantised already ({type_name(source)}), and quantising it again adds to "
-                "its error; convert the original F32, F16 or BF16 model, or pass --allow-requantize"
+                f"its error; {ways}, or pass --allow-requantize"
             )
         if not t.is_copy and not can_dequantize(source):
             raise SourceError(

@@ -1,17 +1,46 @@
 """Weights that no token of the calibration reached: codes cannot be chosen by their inputs, so they get more bits."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
+from converter.errors import StatisticsError
 from converter.plan.plan import Plan, TensorPlan
+from converter.statistics import Statistics
 from converter.type_choice import eoq_choice
 from eoq_formats.types import weight_type
-from gguf_files.names import PER_LAYER_TOKEN_EMBEDDINGS, TOKEN_EMBEDDINGS
+from gguf_files.names import BLOCK, PER_LAYER_TOKEN_EMBEDDINGS, TOKEN_EMBEDDINGS
 from gguf_files.tensor_types import eoq_type
+from gguf_files.tensors import TensorInfo
 
 LEAST_BITS = 5
 _READ_BY_ROW = (TOKEN_EMBEDDINGS, PER_LAYER_TOKEN_EMBEDDINGS)
 """Tables whose rows are looked up: they have no inputs."""
+LEAST_COVERAGE = 0.9
+"""Share of the weights in blocks that an imatrix must be of. What llama.cpp does not run, such as a layer for
+multi-token prediction, is less than a tenth; a model with a third more blocks misses a quarter."""
+
+
+def coverage(tensors: Sequence[TensorInfo], measured: Container[str]) -> float:
+    """The share, 0 to 1, of the weights in blocks that are `measured`; 1 where there are none.
+
+    Output and embeddings are left out: an imatrix has them only where llama-imatrix was asked to.
+    """
+    in_blocks = [t for t in tensors if BLOCK.fullmatch(t.name)]
+    weights = sum(t.weights for t in in_blocks)
+    return sum(t.weights for t in in_blocks if t.name in measured) / weights if weights else 1.0
+
+
+def check_coverage(tensors: Sequence[TensorInfo], statistics: Statistics) -> None:
+    """Raise StatisticsError for statistics of few of the tensors to quantise, unless they say that they are this
+    model's, where all was measured that could be."""
+    share = coverage(tensors, statistics)
+    if statistics.fingerprint is None and share < LEAST_COVERAGE:
+        missing = next(t.name for t in tensors if BLOCK.fullmatch(t.name) and t.name not in statistics)
+        raise StatisticsError(
+            f"{statistics.path} has statistics of {100 * share:.0f} % of the weights in blocks, and of {missing} none: "
+            "it seems to be of another model; give this model's, or pass --allow-partial-stats to round the others to "
+            "nearest"
+        )
 
 
 def with_bits_for_unmeasured(plan: Plan, measured: Container[str]) -> tuple[Plan, str | None]:

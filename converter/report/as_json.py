@@ -32,6 +32,7 @@ def as_json(report: ConversionReport) -> dict[str, Any]:
         "method": report.method,
         "options": list(report.options),
         "statistics": report.statistics,
+        "statistics_coverage": report.coverage,
         "source_bytes": report.source_bytes,
         "target_bytes": report.target_bytes,
         "weights": report.weights,

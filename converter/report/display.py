@@ -101,14 +101,22 @@ def summary_lines(report: ConversionReport) -> list[str]:
     if len(report.files) > 1:
         lines.append(f"splits: {len(report.files)} files, {report.files[0].name} to {report.files[-1].name}")
     if report.statistics:
-        lines.append(f"statistics: {report.statistics}")
+        share = "" if report.coverage is None else f"; of {_percent(report.coverage)} of the weights in blocks"
+        lines.append(f"statistics: {report.statistics}{share}")
     if report.folds:
         scaled = sum(not fold.is_identity for fold in report.folds)
         lines.append(f"scales (AWQ): {scaled} of {len(report.folds)} groups are better with scales")
     by_reason = Counter((type_name(r.plan.type), r.plan.why) for r in report.fallbacks)
-    lines += [f"note: {count} tensors became {name}: {why}" for (name, why), count in by_reason.items()]
+    lines += [
+        f"note: {count} tensor{'s' * (count > 1)} became {name}: {why}" for (name, why), count in by_reason.items()
+    ]
     lines += [f"note: {note}" for note in report.notes]
     return lines
+
+
+def _percent(share: float) -> str:
+    """Nothing but all is 100 %."""
+    return f"{min(100 * share, 99.9 if share < 1 else 100):.1f} %"
 
 
 def _mib(size: int) -> str:

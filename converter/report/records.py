@@ -133,6 +133,8 @@ class ConversionReport:
     folds: tuple[FoldRecord, ...] = ()
     notes: tuple[str, ...] = ()
     """What the user should hear of, not about one tensor alone."""
+    coverage: float | None = None
+    """The share of the quantised weights in blocks that there were statistics of; None without any."""
     files: tuple[Path, ...] = ()
     """The output: `target`, or its splits."""
 

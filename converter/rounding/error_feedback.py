@@ -62,7 +62,7 @@ class ErrorFeedback:
         self._nearest = nearest
         self._options = options
         self._device = torch.device(options.device)
-        self._hessian: tuple[tuple[str, int, Basis], Hessian | None, bool] | None = None
+        self._hessian: tuple[tuple[str, int, Basis], Hessian | None] | None = None
         self._trial: tuple[NDArray[np.float32], Basis, Hessian | None] | None = None
 
     def round(self, plan: TensorPlan, weights: WeightReader) -> Iterator[RoundedRows]:
@@ -73,9 +73,11 @@ class ErrorFeedback:
                 yield replace(part, notes=missing)
             return
         matrices = len(self._statistics.counts(plan.tensor.name))
+        notes: tuple[str, ...] = ()
+        if pooled := self._statistics.pooled_experts(plan.tensor.name):
+            notes = (f"{len(pooled)} of {matrices} experts saw too few tokens: they use the moments of all",)
         for expert in range(matrices):
-            hessian, is_pooled = self._get_hessian(plan.tensor.name, expert, eoq)
-            notes = (f"expert {expert} saw too few tokens: uses the moments of all experts",) * is_pooled
+            hessian = self._get_hessian(plan.tensor.name, expert, eoq)
             height = plan.tensor.rows // matrices
             for start, stop in row_chunks(plan.tensor, self._options.chunk_weights, height):
                 start, stop = start + expert * height, stop + expert * height
@@ -103,8 +105,8 @@ class ErrorFeedback:
         state.first_pass()
         return kernels.dequantize(state.packed(), t)
 
-    def _get_hessian(self, name: str, expert: int, eoq: WeightType) -> tuple[Hessian | None, bool]:
-        """The Hessian of a matrix, and whether its moments are pooled over all experts.
+    def _get_hessian(self, name: str, expert: int, eoq: WeightType) -> Hessian | None:
+        """The Hessian of a matrix; None where its moments have none.
 
         Tensors with the same input come one after the other, so the last one is worth keeping.
         """
@@ -114,8 +116,8 @@ class ErrorFeedback:
             moments = self._statistics.for_rounding(name, expert)
             on_device = torch.from_numpy(moments.values).to(self._device)
             hessian = damped_hessian(on_device, Basis.of(eoq), self._options.damping)
-            self._hessian = key, hessian, moments.is_pooled
-        return self._hessian[1:]
+            self._hessian = key, hessian
+        return self._hessian[1]
 
     def _round_rows(
         self,
@@ -146,7 +148,6 @@ class ErrorFeedback:
         worse = nearest.known & ~(costs <= nearest.costs)
         if worse.any():
             data[worse], errors[worse], costs[worse] = nearest.data[worse], nearest.errors[worse], nearest.costs[worse]
-            notes = (*notes, f"{int(worse.sum())} rows are better rounded to nearest")
         weighted = WeightedError(
             float(signals.sum()),
             float(np.where(nearest.known, nearest.costs, usual * signals).sum()),
@@ -154,7 +155,9 @@ class ErrorFeedback:
             float(costs.sum()),
         )
         signal = float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
-        return RoundedRows(data, signal, float(errors.sum()), "feedback", weighted, hessian.damping, notes)
+        return RoundedRows(
+            data, signal, float(errors.sum()), "feedback", weighted, hessian.damping, notes, int(worse.sum())
+        )
 
 
 class _NearestRows:

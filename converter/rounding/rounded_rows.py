@@ -63,7 +63,9 @@ class RoundedRows:
     damping: float = 0.0
     """What was added to the diagonal of the moments, relative to its mean."""
     notes: tuple[str, ...] = ()
-    """What the user should hear of, such as a fallback."""
+    """What the user should hear of, such as a fallback; the same words for each part of a tensor that it is true of."""
+    better_to_nearest: int = 0
+    """Rows that error feedback made worse, which were rounded to nearest."""
 
     def without_data(self) -> "RoundedRows":
         """The figures alone."""

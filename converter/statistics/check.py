@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from converter.errors import StatisticsError
+from converter.statistics.imatrix import Imatrix
 from converter.statistics.statistics import Statistics
 from gguf_files.source import Source
 from gguf_files.tensor_types import INTEGER_TYPES, can_dequantize, eoq_type
@@ -32,8 +33,13 @@ def fingerprint(source: Source) -> str:
     return digest.hexdigest()
 
 
-def check_statistics(statistics: Statistics, source: Source) -> None:
-    """Refuse statistics of another model. Raises StatisticsError."""
+def check_statistics(statistics: Statistics, source: Source) -> Statistics:
+    """Refuse statistics of another model, with a StatisticsError.
+
+    Returns those of this model, which for an imatrix are divided as its tensors are.
+    """
+    if isinstance(statistics, Imatrix):
+        statistics = statistics.divided(source.tensors)
     if statistics.fingerprint is not None and statistics.fingerprint != fingerprint(source):
         raise StatisticsError(
             f"{statistics.path} holds statistics of another model: its fingerprint is not that of {source.paths[0]}; "
@@ -48,6 +54,7 @@ def check_statistics(statistics: Statistics, source: Source) -> None:
         )
     for name in known:
         _check_shape(statistics, tensors[name])
+    return statistics
 
 
 def _check_shape(statistics: Statistics, tensor: TensorInfo) -> None:

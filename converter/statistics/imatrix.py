@@ -1,6 +1,8 @@
 """llama.cpp's importance matrices (llama-imatrix, GGUF form): the mean squares of a tensor's inputs, no more."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Self
 
 import numpy as np
 from gguf import GGMLQuantizationType
@@ -9,8 +11,9 @@ from numpy.typing import NDArray
 from converter.errors import StatisticsError
 from converter.statistics.sound import check_means
 from converter.statistics.statistics import Statistics
+from gguf_files.gguf_file import GgufFile
 from gguf_files.header import TensorEntry
-from gguf_files.mapped import MappedGguf
+from gguf_files.tensors import TensorInfo
 
 FILE_TYPE = "imatrix"
 """Value of general.type."""
@@ -23,7 +26,7 @@ class Imatrix(Statistics):
     fingerprint = None
     has_moments = False
 
-    def __init__(self, file: MappedGguf) -> None:
+    def __init__(self, file: GgufFile) -> None:
         """Raises StatisticsError where the file is damaged or has no statistics."""
         self.path = file.path
         entries = {t.name: t for t in file.header.tensors}
@@ -39,6 +42,8 @@ class Imatrix(Statistics):
                     f"{self.path} is damaged: it has sums of tensor {name}, but no counts; make it again"
                 )
             self._add(name, _read(file, entries[name + _SUMS]), _read(file, counts))
+        if not self._counts:
+            raise StatisticsError(f"{self.path} is an importance matrix that saw no token; make it again")
         self.tokens = int(max(counts.max() for counts in self._counts.values()))
         chunks, size = (file.header.get(f"imatrix.{key}") for key in ("chunk_count", "chunk_size"))
         self.description = f"{self.path.name} of llama-imatrix, {chunks} chunks of {size} tokens"
@@ -53,8 +58,25 @@ class Imatrix(Statistics):
             )
         squares = sums / np.maximum(counts, 1)[:, None]
         check_means(self.path, name, counts, squares)
-        self._counts[name] = counts
-        self._squares[name] = squares
+        if counts.any():  # nothing is known of the inputs of a tensor that no token reached
+            self._counts[name] = counts
+            self._squares[name] = squares
+
+    def divided(self, tensors: Iterable[TensorInfo]) -> Self:
+        """The same for a model with such tensors: what is one row of sums becomes a row for each matrix.
+
+        llama-imatrix writes one row and one count for a tensor of several matrices that is no mixture's, such as MLA's
+        attn_k_b, and so it does for experts that it read from a file in the old .dat form, whose rows are means over
+        each expert's own tokens.
+        """
+        result = copy.copy(self)
+        result._counts, result._squares = dict(self._counts), dict(self._squares)
+        for t in tensors:
+            squares = self._squares.get(t.name)
+            if squares is not None and t.matrices > 1 and squares.shape == (1, t.matrices * t.row_length):
+                result._squares[t.name] = squares.reshape(t.matrices, t.row_length)
+                result._counts[t.name] = np.repeat(self._counts[t.name], t.matrices)
+        return result
 
     @property
     def tensor_names(self) -> Sequence[str]:
@@ -80,7 +102,7 @@ class Imatrix(Statistics):
         """None: never known."""
 
 
-def _read(file: MappedGguf, entry: TensorEntry) -> NDArray[np.float64]:
+def _read(file: GgufFile, entry: TensorEntry) -> NDArray[np.float64]:
     """The numbers of a tensor, row-major, float64."""
     if entry.type != GGMLQuantizationType.F32:
         raise StatisticsError(

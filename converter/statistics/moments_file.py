@@ -15,8 +15,8 @@ from converter.errors import StatisticsError
 from converter.statistics.sound import MOST_EXPERTS, MOST_TOKENS, check_means, check_moments
 from converter.statistics.statistics import Statistics
 from converter.statistics.triangle import Floats, packed_length, unpack
+from gguf_files.gguf_file import GgufFile
 from gguf_files.header import TensorEntry, pack_entry
-from gguf_files.mapped import MappedGguf
 from gguf_files.output import GgufOutput
 from gguf_files.tensors import TensorInfo
 from input_files.structured import parse_json
@@ -130,7 +130,7 @@ class MomentsFile(Statistics):
 
     has_moments = True
 
-    def __init__(self, file: MappedGguf) -> None:
+    def __init__(self, file: GgufFile) -> None:
         """Raises StatisticsError where the file is damaged."""
         self.path = file.path
         self._file = file
@@ -150,16 +150,18 @@ class MomentsFile(Statistics):
                     raise self._damaged(f"{tensor.name} is not what its list of inputs says")
             diagonal = self._stored(f"{i.key}.diagonal").reshape(i.sets, i.row_length)
             check_means(self.path, i.key, self.stored_counts(i), diagonal)
+        heard = (i for i in self.head.inputs if self.stored_counts(i).any())
+        self._heard = tuple(name for i in heard for name in i.tensors)  # of others nothing is known
 
     def _damaged(self, what: str) -> StatisticsError:
         return StatisticsError(f"{self.path} is damaged: {what}; calibrate again")
 
     @property
     def tensor_names(self) -> Sequence[str]:
-        return tuple(self._inputs)
+        return self._heard
 
     def __contains__(self, tensor_name: object) -> bool:
-        return tensor_name in self._inputs
+        return tensor_name in self._heard
 
     def input_key(self, tensor_name: str) -> str:
         return self._inputs[tensor_name].key
@@ -226,7 +228,7 @@ def _shape(entry: TensorEntry, dimensions: int) -> tuple[int, ...]:
     return (*entry.shape, *(1,) * (dimensions - len(entry.shape)))
 
 
-def _read_head(file: MappedGguf) -> StatisticsHead:
+def _read_head(file: GgufFile) -> StatisticsHead:
     get = file.header.get
     if get(_KEY + "version") != VERSION:
         raise StatisticsError(

@@ -80,7 +80,7 @@ class Statistics(ABC):
     def for_rounding(self, tensor_name: str, expert: int = 0) -> InputMoments:
         """The moments that a matrix is rounded, scaled and planned by: full where they are known, and pooled over all
         experts for one that saw too few tokens. A new array."""
-        if len(self.counts(tensor_name)) > 1 and expert in self.experts_short_of_tokens(tensor_name):
+        if expert in self.pooled_experts(tensor_name):
             return InputMoments(self.pooled_moments(tensor_name, expert), is_pooled=True)
         moments = self.moments(tensor_name, expert)
         if moments is None:
@@ -113,22 +113,32 @@ class Statistics(ABC):
         return tensor_name in self.tensor_names
 
     def warnings(self) -> Iterator[str]:
-        """Sentences on what to mind: the notes, and tensors whose inputs were too few."""
+        """Sentences on what to mind: the notes, and one each on ordinary tensors and on mixtures of experts whose
+        inputs were too few."""
         yield from self.notes
-        for name in self.tensor_names:
-            short, counts = self.experts_short_of_tokens(name), self.counts(name)
-            if not short:
-                continue
-            if len(counts) == 1:
-                yield (
-                    f"{name} saw {counts[0]:.0f} tokens of calibration, and needs {self.least_tokens(name)} for "
-                    "statistics to rely on; give more text"
-                )
-            else:
-                yield (
-                    f"{len(short)} of {len(counts)} experts of {name} saw fewer than {self.least_tokens(name)} tokens "
-                    "of calibration; give more text, or show all tokens to all experts"
-                )
+        ordinary = [name for name in self._short_of_tokens if len(self.counts(name)) == 1]
+        mixtures = [name for name in self._short_of_tokens if len(self.counts(name)) > 1]
+        if ordinary:
+            name = min(ordinary, key=lambda name: self.counts(name)[0] / self.least_tokens(name))
+            yield (
+                f"{_first_of(name, ordinary)} saw {self.counts(name)[0]:.0f} tokens of calibration, and needs "
+                f"{self.least_tokens(name)} for statistics to rely on; give more text"
+            )
+        if mixtures:
+            name = max(mixtures, key=lambda name: len(self.experts_short_of_tokens(name)) / len(self.counts(name)))
+            yield (
+                f"{len(self.experts_short_of_tokens(name))} of {len(self.counts(name))} experts of "
+                f"{_first_of(name, mixtures)} saw fewer than {self.least_tokens(name)} tokens of calibration, and are "
+                "rounded by the moments of all; give more text, or calibrate with --all-experts"
+            )
+
+    @property
+    def _short_of_tokens(self) -> list[str]:
+        return [name for name in self.tensor_names if self.experts_short_of_tokens(name)]
+
+    def pooled_experts(self, tensor_name: str) -> list[int]:
+        """The experts of a mixture whose moments are those over all experts, as they saw too few tokens."""
+        return self.experts_short_of_tokens(tensor_name) if len(self.counts(tensor_name)) > 1 else []
 
     def experts_short_of_tokens(self, tensor_name: str) -> list[int]:
         """Experts that saw so few tokens that the moments over all experts serve them better."""
@@ -139,3 +149,8 @@ class Statistics(ABC):
         own = "ffn_down" in tensor_name or not self.has_moments
         share = LEAST_TOKENS_PER_OWN_CHANNEL if own else LEAST_TOKENS_PER_CHANNEL
         return math.ceil(share * self.row_length(tensor_name))
+
+
+def _first_of(name: str, names: Sequence[str]) -> str:
+    """The worst of the tensors, and how many there are."""
+    return name if len(names) == 1 else f"{name}, the worst of {len(names)} tensors,"

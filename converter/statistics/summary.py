@@ -88,7 +88,9 @@ def table_lines(statistics: Statistics) -> Iterator[str]:
     yield f"fingerprint of the model: {statistics.fingerprint or 'unknown'}"
     yield f"{'tensor':<32} {'row':>6} {'experts':>7} {'tokens':>8} {'mean square':>11} {'peak':>8}"
     for t in summarise(statistics):
-        short = f"  too few tokens: {len(t.short_of_tokens)} experts" if t.short_of_tokens else ""
+        short = "  too few tokens" if t.short_of_tokens else ""
+        if short and t.experts > 1:
+            short += f": {len(t.short_of_tokens)} of {t.experts} experts"
         yield (
             f"{t.name:<32} {t.row_length:>6} {t.experts:>7} {t.least_tokens:>8} {t.mean_square:>11.4g} "
             f"{t.peak:>8.1f}{short}"

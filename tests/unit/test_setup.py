@@ -28,7 +28,7 @@ def _program(path: Path, script: str) -> None:
 
 
 def set_up(checkout: Path) -> subprocess.CompletedProcess[str]:
-    command = [checkout / "tools" / "setup.sh", "--python-only", "--python", checkout / "python"]
+    command: list[str | Path] = [checkout / "tools" / "setup.sh", "--python-only", "--python", checkout / "python"]
     return subprocess.run(command, capture_output=True, text=True)
 
 

@@ -17,6 +17,7 @@ from converter.plan.planners.requests import BudgetRequest, EwqRequest, FastEwqR
 from converter.plan.precision_levels import LADDERS, Precisions
 from converter.plan.proposals import Proposal, Proposals
 from converter.plan.resolve import resolve_plan
+from converter.plan.unmeasured import check_coverage
 from gguf_files.source import Source
 from gguf_files.tensors import TensorInfo
 from terminal.progress import Progress
@@ -131,8 +132,9 @@ def predicted_losses(
 
         if not request.statistics.exists():
             raise StatisticsError(f"the statistics {request.statistics} do not exist; make them with stats_eoq.py")
-        statistics = open_statistics(request.statistics)
-        check_statistics(statistics, source)
+        statistics = check_statistics(open_statistics(request.statistics), source)
+        if not request.allow_partial_statistics:
+            check_coverage(tensors, statistics)
         progress.stage("predicting errors", sum(t.weights for t in tensors))
         shrunk = ShrunkStatistics(statistics, request.rounding.shrinkage)
         with torch_settings(threads):

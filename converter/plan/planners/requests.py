@@ -83,6 +83,8 @@ class BudgetRequest:
     budget: Budget
     statistics: Path | None = None
     """File of statistics, or an imatrix of llama.cpp, to predict errors with."""
+    allow_partial_statistics: bool = False
+    """Accept an imatrix that has nothing on more than a tenth of the weights in blocks."""
     rounding: RoundingOptions = field(default_factory=RoundingOptions)
     """How the conversion will round: what errors are predicted for."""
     codes: str = "scalar"

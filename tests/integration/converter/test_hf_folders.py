@@ -74,8 +74,49 @@ def test_an_architecture_that_llama_cpp_does_not_know(model: Path, folder: Path,
 def test_a_folder_without_tokenizer(model: Path, folder: Path, llama_source: Path) -> None:
     (model / "tokenizer.model").unlink()
     done = run_tool(model, folder / "m.gguf", "--llama-dir", llama_source)
-    assert_refused(done, f"could not read the model in {model}: ")
+    assert_refused(done, f"could not read the tokenizer in {model}: the folder has none of tokenizer.json, ")
     assert not list(folder.iterdir())
+
+
+TOKENIZER = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}}
+
+
+@pytest.mark.llama_cpp
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tokenizer_class": "TokenizersBackend"},
+        {"tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": ["a"]},
+    ],
+)
+def test_tokenizers_as_transformers_5_saves_them_are_read(
+    settings: dict[str, object], model: Path, folder: Path, llama_source: Path
+) -> None:
+    """As far as to what the converter makes of any other that it does not know."""
+    (model / "tokenizer.model").unlink()
+    (model / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+    done = run_tool(model, folder / "m.gguf", "--llama-dir", llama_source)
+    assert_refused(done, f"could not read the tokenizer in {model}: NotImplementedError: BPE pre-tokenizer was not")
+
+
+@pytest.mark.llama_cpp
+def test_a_model_in_the_cache_of_the_hub_has_the_name_of_its_repository(
+    tmp_path: Path, folder: Path, llama_source: Path
+) -> None:
+    snapshot = tmp_path / "models--org--nice-model" / "snapshots" / ("0123456789" * 4)
+    snapshot.parent.mkdir(parents=True)
+    write_tiny_llama(snapshot)
+    done = run_tool(snapshot, folder / "m.gguf", "--llama-dir", llama_source)
+    assert (done.returncode, done.stderr) == (0, "")
+    fields = gguf.GGUFReader(folder / "m.gguf").fields
+    assert fields["general.name"].contents() == "Nice Model"
+    assert not any("0123456789" in str(field.contents()) for field in fields.values() if "general." in field.name)
+    assert sorted(path.name for path in folder.iterdir()) == ["m.gguf", "m.report.json"]
+    # the errors name the folder itself
+    (snapshot / "tokenizer.model").write_bytes(b"no tokenizer")
+    done = run_tool(snapshot, folder / "x.gguf", "--llama-dir", llama_source)
+    assert_refused(done, f"could not parse ModelProto from {snapshot}/tokenizer.model")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Conversions with statistics that are at hand: what is scaled, said and refused. Nothing is calibrated."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,14 @@ from gguf import GGUFWriter
 from numpy.typing import NDArray
 
 from converter import ConversionOptions, ConversionReport, RoundingOptions, TypeOptions, convert
+from converter.errors import StatisticsError
+from converter.report.display import summary_lines
 from converter.statistics import fingerprint, open_statistics
 from converter.statistics.moments_file import InputLayout, StatisticsHead, StatisticsWriter
 from converter.statistics.triangle import pack
 from eoq_formats.errors import NonFiniteWeightError
 from gguf_files.source import open_gguf
+from gguf_files.tensor_types import type_name
 from tests.samples.gguf_samples import random_weights, write_gguf
 from tests.samples.moments_samples import inputs, mean_of_products
 from tests.unit.converter.statistics.test_imatrix import write_imatrix
@@ -39,18 +43,18 @@ def write_model(folder: Path, norm: NDArray[np.float32] | None = None) -> Path:
     return write_gguf(folder / "model.gguf", tensors, heads)
 
 
-def write_sums(folder: Path) -> Path:
-    """An imatrix of attention's inputs."""
+def write_sums(folder: Path, tensors: Sequence[str] = TENSORS, silent: Sequence[str] = ()) -> Path:
+    """An imatrix of attention's inputs; of what is `silent` no token was seen."""
     sums: dict[str, NDArray[np.generic]] = {}
-    for name in TENSORS:
+    for name in tensors:
         sums[f"{name}.in_sum2"] = TOKENS * STRENGTHS[None] ** 2
-        sums[f"{name}.counts"] = np.full((1, 1), TOKENS, np.float32)
+        sums[f"{name}.counts"] = np.full((1, 1), 0 if name in silent else TOKENS, np.float32)
     return write_imatrix(folder / "imatrix.gguf", sums)
 
 
-def write_moments(folder: Path, model: Path, tokens: int = TOKENS) -> Path:
+def write_moments(folder: Path, model: Path, tokens: int = TOKENS, tensors: tuple[str, ...] = TENSORS) -> Path:
     """Statistics of attention's inputs, with a note."""
-    layout = InputLayout("blk.0.attn_q", N, 1, False, TENSORS)
+    layout = InputLayout("blk.0.attn_q", N, 1, False, tensors)
     head = StatisticsHead(fingerprint(open_gguf(model)), tokens, "made up", (NOTE,), (layout,))
     moments = mean_of_products(inputs(1, tokens, N) * STRENGTHS)
     with StatisticsWriter(folder / "model.stats", head) as writer:
@@ -140,6 +144,31 @@ def test_too_few_tokens_for_a_tensor_are_told(tmp_path: Path, folder: Path) -> N
     report = convert_with(model, statistics, folder / "m.gguf", RoundingOptions(awq=False))
     told = [note for note in report.notes if "tokens of calibration" in note]
     assert told == [
-        f"{name} saw 50 tokens of calibration, and needs 64 for statistics to rely on; give more text"
-        for name in TENSORS
+        f"{Q}, the worst of 3 tensors, saw 50 tokens of calibration, and needs 64 for statistics to rely on; "
+        "give more text"
     ]
+
+
+def test_an_imatrix_of_few_of_the_weights_is_refused_unless_asked_for(tmp_path: Path, folder: Path) -> None:
+    """As that of another model is, which has a tensor of the same name and shape."""
+    model, imatrix = write_model(tmp_path), write_sums(tmp_path, TENSORS[:2])
+    options = RoundingOptions("nearest", awq=True)
+    with pytest.raises(
+        StatisticsError, match=rf"of 67 % of the weights in blocks, and of {TENSORS[2]} none.*--allow-p"
+    ):
+        convert_with(model, imatrix, folder / "m.gguf", options)
+    assert not list(folder.iterdir())
+    chosen = ConversionOptions(TypeOptions("eoq3"), options, statistics=imatrix, allow_partial_statistics=True)
+    report = convert(model, folder / "m.gguf", chosen)
+    assert report.coverage == pytest.approx(2 / 3)
+    assert {r.plan.tensor.name: type_name(r.plan.type) for r in report.records}[TENSORS[2]] == "eoq5"
+    assert any(line.endswith("; of 66.7 % of the weights in blocks") for line in summary_lines(report))
+    # statistics that are known to be this model's hold all that could be measured
+    own = write_moments(tmp_path, model, tensors=TENSORS[:2])
+    assert convert_with(model, own, folder / "m.gguf", options).coverage == pytest.approx(2 / 3)
+
+
+def test_tensors_of_an_imatrix_that_saw_no_token_are_not_measured(tmp_path: Path, folder: Path) -> None:
+    model, imatrix = write_model(tmp_path), write_sums(tmp_path, silent=(TENSORS[1],))
+    with pytest.raises(StatisticsError, match=rf"of 67 % of the weights in blocks, and of {TENSORS[1]} none"):
+        convert_with(model, imatrix, folder / "m.gguf", RoundingOptions())

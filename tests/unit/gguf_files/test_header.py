@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gguf_files.errors import SourceError
-from gguf_files.header import GgufHeader, MetadataEntry, pack_array, pack_entry, pack_header, parse_header
+from gguf_files.header import GgufHeader, MetadataEntry, pack_array, pack_entry, pack_header, parse_header, read_header
 from tests.samples.gguf_samples import tiny_model, write_gguf
 
 NUMBERS = {
@@ -54,6 +54,24 @@ def nested_array() -> MetadataEntry:
 @pytest.fixture
 def sample(tmp_path: Path) -> bytes:
     return write_gguf(tmp_path / "sample.gguf", tiny_model(), every_kind_of_value).read_bytes()
+
+
+def test_a_head_is_read_in_steps_and_no_further_than_it_goes(sample: bytes) -> None:
+    longer = sample + bytes(1 << 24)
+    asked: list[tuple[int, int]] = []
+
+    def read(start: int, size: int) -> bytes:
+        asked.append((start, size))
+        return longer[start : start + size]
+
+    assert read_header(len(longer), read) == parse_header(sample)
+    assert asked == [(0, 1 << 16)]
+    many = pack_array("tokenizer.ggml.tokens", GGUFValueType.STRING, ["token"] * 100_000)
+    longer = pack_header([many], [], 32) + bytes(1 << 24)
+    asked.clear()
+    assert read_header(len(longer), read).metadata == (many,)
+    ends = [start + size for start, size in asked]
+    assert [start for start, _ in asked] == [0, *ends[:-1]] and ends[-1] <= 2 * len(many.raw)
 
 
 def head_of(data: bytes) -> tuple[GgufHeader, bytes]:

@@ -13,7 +13,7 @@ from converter import ConversionOptions, ConversionProgress, RoundingOptions, Te
 from eoq_formats.errors import EoqError
 from gguf_files.errors import SourceError
 from gguf_files.source import open_gguf
-from gguf_files.unchanged import file_states, unchanged
+from gguf_files.unchanged import FileState, file_states, unchanged
 from tests.samples.gguf_samples import random_weights, tiny_model, write_gguf
 from tests.samples.moments_samples import Q, model, write_statistics
 
@@ -27,6 +27,23 @@ def source(tmp_path: Path) -> Path:
     path = write_gguf(tmp_path / "source.gguf", tiny_model())
     os.utime(path, (1e9, 1e9))  # the clock of a file system goes in steps
     return path
+
+
+@pytest.mark.parametrize("size", [0, 3, 100])
+def test_a_source_that_is_cut_short_while_its_head_is_read(
+    size: int, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which ends a process that has it mapped."""
+    state_of = FileState.of
+
+    def cut_after(file: Path | int) -> FileState:
+        state = state_of(file)
+        os.truncate(source, size)
+        return state
+
+    monkeypatch.setattr(FileState, "of", cut_after)
+    with pytest.raises(SourceError, match=f"^{source} {SAYS_SO}$"):
+        open_gguf(source)
 
 
 def overwrite(path: Path) -> None:

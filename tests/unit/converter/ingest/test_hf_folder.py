@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from converter.ingest.hf_folder import HfFolder, read_hf_folder
-from converter.options import TypeOptions
+from converter.ingest.safetensors_folder import read_tensor_list
+from converter.options import ConversionOptions, TypeOptions
 from gguf_files.errors import QuantizedSourceError, SourceError
 
 MATRIX = np.zeros((8, 128), dtype=np.float32)
@@ -148,11 +151,151 @@ def test_an_empty_folder(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_a_quantised_model_needs_permission(model: Path) -> None:
-    write_config(model, quantization_config={"quant_method": "gptq", "bits": 4})
-    with pytest.raises(QuantizedSourceError, match=r"gptq.*--allow-requantize"):
+FP8 = {"a.weight": ("F8_E4M3", 1, [8, 128])}
+SCALED = {**FP8, "a.weight_scale_inv": ("F32", 4, [1, 1])}
+PACKED = {"a.qweight": ("I32", 4, [8, 16]), "a.scales": ("F16", 2, [1, 8])}
+MODELOPT = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}
+CACHE_ALONE = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": None, "kv_cache_quant_algo": "FP8"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "tensors", "words"),
+    [
+        ({"quantization_config": {"quant_method": "gptq"}}, {}, r"\(gptq, says quantization_config of config.json\)"),
+        (
+            {"text_config": {"quantization_config": {"quant_method": "fp8"}}},
+            {},
+            r"says text_config.quantization_config",
+        ),
+        ({"hf_quant_config": MODELOPT}, {}, r"\(modelopt, says hf_quant_config.json\)"),
+        ({"hf_quant_config": CACHE_ALONE}, FP8, r"\(modelopt, says hf_quant_config.json\)"),
+        ({}, FP8, r"\(F8_E4M3, by the type of a.weight\)"),
+    ],
+)
+def test_a_quantised_model_needs_permission_wherever_it_says_so(
+    config: dict[str, Any], tensors: dict[str, tuple[str, int, list[int]]], words: str, model: Path
+) -> None:
+    if other := config.pop("hf_quant_config", None):
+        (model / "hf_quant_config.json").write_text(json.dumps(other))
+    write_config(model, **config)
+    if tensors:
+        write_raw(model / "model.safetensors", tensors)
+    with pytest.raises(
+        QuantizedSourceError, match=rf"{words}.*; convert the original model, or pass --allow-requantize$"
+    ):
         read(model)
     assert read_hf_folder(model, allow_requantize=True).tensors
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "awq", "torchao"])
+def test_no_way_out_is_named_where_there_is_none(method: str, model: Path) -> None:
+    write_config(model, quantization_config={"quant_method": method})
+    with pytest.raises(QuantizedSourceError, match=r"; convert the original model; .* cannot unpack this kind$"):
+        read(model)
+
+
+def test_a_configuration_that_the_converter_does_not_read(model: Path) -> None:
+    for place in ("compression_config", "other.quantization_config"):
+        config: dict[str, Any] = {"quant_method": "compressed-tensors"}
+        for key in reversed(place.split(".")):
+            config = {key: config}
+        write_config(model, **config)
+        with pytest.raises(QuantizedSourceError, match=rf"says {place} of .*; nothing that .* reads says how"):
+            read(model)
+
+
+@pytest.mark.parametrize("tensors", [SCALED, PACKED])
+def test_packed_weights_that_no_configuration_tells_of(
+    tensors: dict[str, tuple[str, int, list[int]]], model: Path
+) -> None:
+    write_raw(model / "model.safetensors", tensors)
+    with pytest.raises(QuantizedSourceError, match=r"nothing that .* reads says how to unpack the weights$"):
+        read(model)
+
+
+def test_mxfp4_may_stay(model: Path) -> None:
+    write_config(model, quantization_config={"quant_method": "mxfp4"})
+    with pytest.raises(QuantizedSourceError, match=r"with --tensor-type exps=mxfp4, or pass --allow-requantize$"):
+        read(model)
+    assert read_hf_folder(model, allow_requantize=False, keeps_mxfp4=True).tensors
+    for types, keeps in ((("exps=mxfp4",), True), (("exps=q8_0",), False)):
+        assert ConversionOptions(TypeOptions(tensor_types=types)).source_access.keeps_mxfp4 == keeps
+
+
+def test_what_is_not_quantised(model: Path) -> None:
+    """A cache of keys and values, integers that are tables, masks and counts, and an empty configuration."""
+    (model / "hf_quant_config.json").write_text(json.dumps(CACHE_ALONE))
+    write_config(model, quantization_config=None)
+    tables = {
+        "a.weight": ("BF16", 2, [80, 128]),
+        "position_ids": ("I64", 8, [1, 512]),
+        "attn.bias": ("U8", 1, [1, 1, 32, 32]),
+        "gate.tid2eid": ("I32", 4, [8, 4]),
+    }
+    write_raw(model / "model.safetensors", {**tables})
+    assert len(read(model).tensors) == 4
+
+
+def test_an_adapter_says_of_which_model(model: Path) -> None:
+    adapter = model / "adapter_config.json"
+    adapter.write_text(json.dumps({"base_model_name_or_path": "org/base", "peft_type": "LORA"}))
+    (model / "model.safetensors").rename(model / "adapter_model.safetensors")
+    words = r"is an adapter .* of org/base, and no model by itself; merge it into that model"
+    with pytest.raises(SourceError, match=words):  # some have their base's config.json
+        read(model)
+    (model / "config.json").unlink()
+    with pytest.raises(SourceError, match=words):
+        read(model)
+    adapter.write_text("{}")
+    with pytest.raises(SourceError, match=r"of a model that it does not name, and"):
+        read(model)
+
+
+@pytest.mark.parametrize("has_index", [True, False])
+def test_a_tensor_in_two_shards(has_index: bool, model: Path) -> None:
+    paths = write_shards(model, index=has_index)
+    save_file({"1.weight": MATRIX, "0.weight": MATRIX}, paths[1])
+    assert [t.name for t in read(model).tensors] == ["0.weight", "1.weight"]
+    save_file({"1.weight": MATRIX, "0.weight": MATRIX + 1}, paths[1])
+    with pytest.raises(SourceError, match=rf"0.weight stands in {paths[0]} and in {paths[1]} with different values"):
+        read(model)
+
+
+@pytest.mark.parametrize("has_index", [True, False])
+@pytest.mark.parametrize("other", [MATRIX + 1, MATRIX[:4], MATRIX.astype(np.float16)])
+def test_a_whole_model_of_other_weights_beside_shards(other: NDArray[np.generic], has_index: bool, model: Path) -> None:
+    paths = write_shards(model, index=has_index)
+    whole = model / "model.safetensors"
+    save_file({"0.weight": MATRIX, "1.weight": MATRIX}, whole)
+    assert len(read(model).tensors) == 2
+    save_file({"0.weight": MATRIX, "1.weight": other}, whole)
+    with pytest.raises(SourceError, match=r"1.weight stands in .* with different values; remove") as error:
+        read(model)
+    assert str(paths[1]) in str(error.value) and str(whole) in str(error.value)
+
+
+def test_heads_are_taken_and_refused_as_the_library_does(model: Path) -> None:
+    """Any byte of the head changed to any other, at random."""
+    path = model / "model.safetensors"
+    sound = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", sound)
+    random = np.random.default_rng(1)
+    taken = 0
+    for _ in range(400):
+        damaged = bytearray(sound)
+        damaged[int(random.integers(8 + length))] = int(random.choice(list(b'0123456789",:[]{}FI \0x')))
+        path.write_bytes(damaged)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                expected = {(name, s.get_dtype(), tuple(s.get_shape())) for name, s in slices.items()}
+        except SafetensorError:
+            with pytest.raises(SourceError, match="cut short or damaged"):
+                read_tensor_list(model)
+        else:
+            taken += 1
+            assert {(t.name, t.dtype, t.shape) for t in read_tensor_list(model)} == expected
+    assert 20 < taken < 380
 
 
 @pytest.mark.parametrize(
@@ -173,7 +316,7 @@ def test_no_precision_is_lost_on_the_way(
     tensors: dict[str, tuple[str, int, list[int]]], outtype: str, model: Path
 ) -> None:
     write_raw(model / "model.safetensors", tensors)
-    assert read(model).outtype == outtype
+    assert read_hf_folder(model, allow_requantize=True).outtype == outtype
 
 
 @pytest.mark.parametrize(("dtype", "outtype"), [("bfloat16", "bf16"), ("float32", "f32"), (None, "f32")])

@@ -34,7 +34,7 @@ def test_the_summary_has_sizes_types_and_what_fell_back() -> None:
     bits = 8 * (8 * 66 + 512 + 8 * 3 * 34) / (128 * 8 + 128 + 96 * 8)
     assert f"m.gguf: 1.0 MiB, 25.0 % of the source's 4.0 MiB; {bits:.3f} bits a weight over 1,920 weights" in lines
     assert "tensors: 1 eoq4, 1 f32, 1 q8_0" in lines
-    assert "note: 1 tensors became q8_0: rows of 96 do not fit" in lines
+    assert "note: 1 tensor became q8_0: rows of 96 do not fit" in lines
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from converter.errors import StatisticsError
 from converter.statistics import check_statistics, fingerprint, open_statistics
 from gguf_files.source import open_gguf
 from tests.samples.gguf_samples import random_weights, tiny_model, write_gguf
-from tests.samples.moments_samples import Q, model, write_statistics
+from tests.samples.moments_samples import DOWN, EXPERTS, Q, model, write_statistics
 from tests.unit.converter.statistics.test_imatrix import sums, write_imatrix
 
 
@@ -58,6 +58,16 @@ def test_an_imatrix_of_another_model_is_refused_by_its_shapes(
     path = write_imatrix(folder / "i.gguf", {f"{Q}.in_sum2": sums(1, *shape), f"{Q}.counts": counts})
     with pytest.raises(StatisticsError, match=message):
         check_statistics(open_statistics(path), model(folder))
+
+
+def test_several_matrices_in_one_row_of_an_imatrix_are_divided(folder: Path) -> None:
+    """As llama-imatrix writes attn_k_b of MLA, and experts from a file in the old .dat form."""
+    given = sums(1, 1, EXPERTS * 32)
+    counts = np.full((1, 1), 20, np.float32)
+    path = write_imatrix(folder / "i.gguf", {f"{DOWN}.in_sum2": given, f"{DOWN}.counts": counts})
+    divided = check_statistics(open_statistics(path), model(folder))
+    assert np.allclose(divided.diagonal(DOWN), given.reshape(EXPERTS, 32) / 20)
+    assert divided.counts(DOWN).tolist() == [20] * EXPERTS and divided.row_length(DOWN) == 32
 
 
 def test_an_imatrix_without_a_tensor_of_the_model_is_refused(folder: Path) -> None:

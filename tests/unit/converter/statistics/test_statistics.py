@@ -103,7 +103,18 @@ def test_warnings_name_what_saw_too_few_tokens_and_repeat_the_notes() -> None:
     assert list(statistics.warnings()) == [
         "a note",
         "q saw 3 tokens of calibration, and needs 4 for statistics to rely on; give more text",
-        f"1 of 2 experts of {UP} saw fewer than 4 tokens of calibration; give more text, or show all tokens to all "
-        "experts",
+        f"1 of 2 experts of {UP} saw fewer than 4 tokens of calibration, and are rounded by the moments of all; give "
+        "more text, or calibrate with --all-experts",
     ]
     assert list(MemoryStatistics({"k": tokens(1, 4)}).warnings()) == []
+
+
+def test_one_warning_stands_for_all_tensors_of_a_kind() -> None:
+    few = {f"blk.{i}.attn_q.weight": tokens(i, 1 + i % 3) for i in range(50)}
+    mixtures = {
+        f"blk.{i}.ffn_up_exps.weight": [tokens(i, 40), *(tokens(9, j) for j in range(i % 4))] for i in range(50)
+    }
+    ordinary, mixed = MemoryStatistics({**few, **mixtures}).warnings()
+    assert ordinary.startswith("blk.0.attn_q.weight, the worst of 50 tensors, saw 1 tokens of calibration")
+    # with 0, 1 and 2 tokens, where 4 are few
+    assert mixed.startswith("3 of 4 experts of blk.3.ffn_up_exps.weight, the worst of 37 tensors, saw fewer than 4")

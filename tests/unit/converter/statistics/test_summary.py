@@ -21,7 +21,7 @@ def test_a_line_a_tensor(folder: Path) -> None:
     assert last.name == DOWN and last.experts == 3 and last.least_tokens == 0 and last.short_of_tokens == (2,)
     lines = list(table_lines(s))
     assert "moments of 3 tensors, 50 tokens" in lines[0] and lines[1] == "from text 5"
-    assert lines[-2].split()[:4] == [DOWN, "32", "3", "0"] and lines[-2].endswith("too few tokens: 1 experts")
+    assert lines[-2].split()[:4] == [DOWN, "32", "3", "0"] and lines[-2].endswith("too few tokens: 1 of 3 experts")
     assert lines[-1] == "note: a note"
 
 

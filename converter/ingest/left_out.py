@@ -1,0 +1,61 @@
+"""What llama.cpp's converter leaves out of a folder without a word, and how to keep it."""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from shlex import quote
+
+from converter.ingest.hf_folder import HfFolder
+from converter.ingest.safetensors_folder import INDEX
+
+_SENSES = re.compile(
+    r"vision[._]|visual\.|audio[._]|talker\.|token2wav\.|code2wav\.|projector\.|patch_(?:embed|merge)|"
+    r"model\.connector\.|\A(?:vit|vpm|siglip2|conformer|resampler|merger)\."
+)
+"""Names of tensors for images and sound, as in its TextModel.filter_tensors."""
+_MORE_TOKENS = re.compile(r"(?:\A|\.)mtp\b|nextn")
+"""Names of tensors for multi-token prediction."""
+_COPIES = re.compile(r"\A(?:consolidated|adapter_)|\Amodel\.")
+"""Names of files with the same model in another layout or type, or with none."""
+
+
+def left_out(folder: HfFolder, llama_dir: Path) -> Iterator[str]:
+    """Sentences on parts of a model that its GGUF will not have, known before it is made."""
+    senses = [t.name for t in folder.tensors if _SENSES.search(t.name)]
+    if senses:
+        yield f"{_counted(senses)} for images or sound, left out of the model; {_projector(folder, llama_dir)}"
+    read = {t.file.path.name for t in folder.tensors}
+    for file in sorted(folder.path.glob("*.safetensors")) if read else ():
+        if file.name in read or _COPIES.match(file.name):
+            continue
+        has_index = (folder.path / INDEX).exists()
+        way = f"add its tensors to {INDEX}" if has_index else f"rename it to model-{file.name}"
+        yield f"{file.name} is no part of the model that is read; to have it read, {way}"
+
+
+def not_taken_over(folder: HfFolder, names: Collection[str]) -> Iterator[str]:
+    """Sentences on parts that a GGUF with tensors of these `names` lacks."""
+    predictors = [t.name for t in folder.tensors if _MORE_TOKENS.search(t.name)]
+    if predictors and not any(_MORE_TOKENS.search(name) for name in names):
+        yield (
+            f"{_counted(predictors)} for multi-token prediction, which llama.cpp's converter does not take over for "
+            "this architecture"
+        )
+
+
+def _counted(names: Sequence[str]) -> str:
+    return f"{names[0]} is" if len(names) == 1 else f"{len(names)} tensors, such as {names[0]}, are"
+
+
+def _projector(folder: HfFolder, llama_dir: Path) -> str:
+    vision = folder.config.get("vision_config")
+    named = vision.get("architectures") if isinstance(vision, dict) else None
+    architecture = (named or folder.config.get("architectures") or [""])[0]
+    # the table of what it makes such files for
+    table = llama_dir / "conversion" / "__init__.py"
+    known = table.exists() and f'"{architecture}"' in table.read_text().partition("MMPROJ_MODEL_MAP")[2]
+    if not known:
+        return "llama.cpp's converter makes no file for --mmproj of this architecture"
+    path = folder.path.resolve()
+    command = ["python", str(llama_dir / "convert_hf_to_gguf.py"), str(path), "--mmproj", "--outfile"]
+    return f"for a file for --mmproj: {' '.join(map(quote, [*command, f'mmproj-{path.name}.gguf']))}"
