@@ -1,7 +1,7 @@
 """The conversion from end to end: runs the stages, knows their order and nothing of their insides."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from converter.statistics.least_size import least_size
 from gguf_files.output import GgufOutput
 from gguf_files.source import Source
 from gguf_files.weights import Bytes, RowWorkers
+from llama_programs.check_gguf import check_by_llama_cpp
 from llama_programs.find import find_program
 from output_files.claim import claimed
 from output_files.target import check_space, resolve_target
@@ -66,7 +67,8 @@ def convert(
                     records.append(_convert_tensor(tensor, method, output, progress))
                     progress.tensor_done(records[-1], number, len(plan.tensors))
                 source.check_unchanged()
-                output.commit()
+                read_back = _ReadBack(source, options)
+                output.commit(read_back)
         report = ConversionReport(
             target,
             tuple(records),
@@ -79,6 +81,7 @@ def convert(
             method.statistics,
             method.folds,
             method.notes,
+            read_back.answer.text,
         )
         write_report(report)
         return report
@@ -150,6 +153,17 @@ def _plan(source: Source, options: ConversionOptions, proposals: Proposals | Non
     plan = resolve_plan(source.tensors, source.architecture, options.types, proposals)
     check_readable(plan, options.source.allow_requantize)
     return plan
+
+
+class _ReadBack:
+    """Shows the output to llama.cpp's own reader, and keeps the answer. Raises RefusedByLlamaCpp."""
+
+    def __init__(self, source: Source, options: ConversionOptions) -> None:
+        self._source, self._options = source, options
+
+    def __call__(self, files: Mapping[Path, Path]) -> None:
+        folder = self._options.calibration.llama_bin
+        self.answer = check_by_llama_cpp(files, self._source.paths, folder, self._options.threads)
 
 
 def _convert_tensor(

@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -81,8 +81,11 @@ class GgufOutput:
         self._checksums.append(checksum)
         self._write(bytes(align(written, self._alignment) - written))
 
-    def commit(self) -> None:
-        """Bring the file to the disk, open it again and check it, and give it its name. Raises TargetError."""
+    def commit(self, check: Callable[[Mapping[Path, Path]], None] | None = None) -> None:
+        """Bring the file to the disk, open it again and check it, and give it its name. Raises TargetError.
+
+        `check` is shown where the file lies before it gets its name, with that name, and raises if it is not sound.
+        """
         with explained(f"cannot write {self.target}"):
             if self._with_checksums:
                 # zeros have kept the place
@@ -93,6 +96,8 @@ class GgufOutput:
             os.fsync(self._file.fileno())
             self._file.close()
             self._check()
+            if check is not None:
+                check({self._partial: self.target})
             put_in_place(self._partial, self.target)
 
     def _pack_head(self, checksums: Sequence[int]) -> bytes:

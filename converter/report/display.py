@@ -92,6 +92,8 @@ def summary_lines(report: ConversionReport) -> list[str]:
         f"time: {report.seconds:.1f} s"
         + (f" ({', '.join(f'{name} {s:.1f} s' for name, s in report.stages.items())})" if report.stages else ""),
     ]
+    if report.read_back:
+        lines.append(f"read back: the same as what was written; {report.read_back}")
     if report.statistics:
         lines.append(f"statistics: {report.statistics}")
     if report.folds:

@@ -108,6 +108,8 @@ class ConversionReport:
     folds: tuple[FoldRecord, ...] = ()
     notes: tuple[str, ...] = ()
     """What the user should hear of, not about one tensor alone."""
+    read_back: str | None = None
+    """What llama.cpp's own reader said of the finished file."""
 
     @property
     def path(self) -> Path:
