@@ -19,6 +19,7 @@ static constexpr size_t PIECE_BYTES = 4u << 20;
 struct gguf_file {
     std::string      path;
     gguf_context_ptr gguf;
+    uint64_t         size;
 };
 
 // Whole blocks of a tensor.
@@ -38,12 +39,13 @@ static std::runtime_error fault(const gguf_file & file, int64_t tensor, const st
 }
 
 static gguf_file open_file(const std::string & path) {
-    log_capture      log;
+    log_capture      log(ggml_log_set);
     gguf_context_ptr gguf(gguf_init_from_file(path.c_str(), { /*no_alloc*/ true, /*ctx*/ nullptr }));
     if (!gguf) {
         throw std::runtime_error(path + ": " + log.first_error("it is no GGUF"));
     }
-    return { path, std::move(gguf) };
+    std::ifstream stream(path, std::ios::binary | std::ios::ate);
+    return { path, std::move(gguf), (uint64_t) std::max<std::streamoff>(0, stream.tellg()) };
 }
 
 // A number that llama.cpp's loader takes in this type alone; -1 where there is none.
@@ -91,9 +93,13 @@ static std::vector<piece> pieces_of(const std::vector<gguf_file> & files) {
             if (!ggml_validate_row_data(type, nullptr, 0)) {
                 throw fault(file, i, std::string(ggml_type_name(type)) + " is no type for tensors in files");
             }
-            const size_t block = ggml_type_size(type);
-            const size_t size  = gguf_get_tensor_size(file.gguf.get(), i);
-            const size_t most  = std::max(block, PIECE_BYTES / block * block);
+            const size_t   block = ggml_type_size(type);
+            const size_t   size  = gguf_get_tensor_size(file.gguf.get(), i);
+            const uint64_t start = gguf_get_data_offset(file.gguf.get()) + gguf_get_tensor_offset(file.gguf.get(), i);
+            if (start > file.size || size > file.size - start) {
+                throw fault(file, i, "the file ends before it does");
+            }
+            const size_t most = std::max(block, PIECE_BYTES / block * block);
             for (size_t offset = 0; offset < size; offset += most) {
                 pieces.push_back({ &file, i, offset, std::min(most, size - offset) });
             }
@@ -133,7 +139,7 @@ class piece_reader {
         data.resize(p.size);
         stream.seekg((std::streamoff) (gguf_get_data_offset(gguf) + gguf_get_tensor_offset(gguf, p.tensor) + p.offset));
         if (!stream.read(data.data(), (std::streamsize) p.size)) {
-            throw fault(*p.file, p.tensor, "the file cannot be read to its end, or ends before it");
+            throw fault(*p.file, p.tensor, "the file cannot be read");
         }
         if (!ggml_validate_row_data(gguf_get_tensor_type(gguf, p.tensor), data.data(), p.size)) {
             throw fault(*p.file, p.tensor, describe(p, data));

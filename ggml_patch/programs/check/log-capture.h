@@ -1,16 +1,19 @@
 #pragma once
 
-#include "llama.h"
+#include "ggml.h"
 
 #include <string>
 
-// Takes llama.cpp's and ggml's messages as long as it lives, prints none, and keeps the first error: what is said later
-// follows from it.
+// Takes the messages of ggml, or of llama.cpp as well, as long as it lives, prints none, and keeps the first error: what
+// is said later follows from it.
 class log_capture {
   public:
-    log_capture() { llama_log_set(remember, this); }
+    // ggml_log_set, or llama_log_set
+    using setter = void (*)(ggml_log_callback, void *);
 
-    ~log_capture() { llama_log_set(nullptr, nullptr); }
+    explicit log_capture(setter set) : set(set) { set(remember, this); }
+
+    ~log_capture() { set(nullptr, nullptr); }
 
     log_capture(const log_capture &)             = delete;
     log_capture & operator=(const log_capture &) = delete;
@@ -33,5 +36,6 @@ class log_capture {
         }
     }
 
+    setter      set;
     std::string error;
 };

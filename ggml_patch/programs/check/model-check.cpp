@@ -2,12 +2,13 @@
 
 #include "ggml-backend.h"
 #include "llama-cpp.h"
+#include "llama.h"
 #include "log-capture.h"
 
 #include <stdexcept>
 
 void check_model(const std::vector<std::string> & paths) {
-    const log_capture log;
+    const log_capture log(llama_log_set);
     ggml_backend_load_all();
     llama_backend_init();
 
