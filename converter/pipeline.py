@@ -1,6 +1,6 @@
 """The conversion from end to end: runs the stages, knows their order and nothing of their insides."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from gguf_files.output import GgufOutput
 from gguf_files.output.splits import split_paths, split_tensors, stale_files
 from gguf_files.source import Source
 from gguf_files.weights import RowWorkers
+from llama_programs.check_gguf import check_by_llama_cpp
 from llama_programs.find import find_program
 from output_files.claim import claimed
 from output_files.errors import TargetError
@@ -83,7 +84,8 @@ def convert(
             with output, clock.stage("rounding and writing"):
                 records = _write(plan, RoundedHere(method, progress), output, work, progress)
                 source.check_unchanged()
-                output.commit()
+                read_back = _ReadBack(source, options)
+                output.commit(read_back)
             work.remove()
         report = ConversionReport(
             target,
@@ -99,6 +101,7 @@ def convert(
             method.notes,
             method.coverage,
             output.paths,
+            read_back.answer.text,
         )
         write_report(report)
         return report
@@ -213,3 +216,14 @@ def _plan(source: Source, options: ConversionOptions, proposals: Proposals | Non
     plan = resolve_plan(source.tensors, source.architecture, options.types, proposals)
     check_readable(plan, options.source.allow_requantize)
     return plan
+
+
+class _ReadBack:
+    """Shows the output to llama.cpp's own reader, and keeps the answer. Raises RefusedByLlamaCpp."""
+
+    def __init__(self, source: Source, options: ConversionOptions) -> None:
+        self._source, self._options = source, options
+
+    def __call__(self, files: Mapping[Path, Path]) -> None:
+        folder = self._options.calibration.llama_bin
+        self.answer = check_by_llama_cpp(files, self._source.paths, folder, self._options.threads)

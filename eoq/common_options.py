@@ -37,7 +37,14 @@ def add_calibration_options(group: argparse._ActionsContainer) -> None:
     add("--calib-memory", type=float, metavar="GIB", help="for sums of moments at a time (default: 4)")
     add("--gpu-layers", type=int, metavar="N", help="layers that llama.cpp calibrates on the GPU (default: 0)")
     add("--all-experts", action="store_true", help="let every expert of a mixture see every token when calibrating")
-    add("--llama-bin", type=Path, metavar="DIR", help="folder of llama.cpp programs (default: those of tools/setup.sh)")
+    add_llama_bin(group)
+
+
+def add_llama_bin(group: argparse._ActionsContainer) -> None:
+    """Add the folder in which `find_program` looks."""
+    group.add_argument(
+        "--llama-bin", type=Path, metavar="DIR", help="folder of llama.cpp programs (default: those of tools/setup.sh)"
+    )
 
 
 def calibration_options(arguments: argparse.Namespace) -> "CalibrationOptions":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from eoq.common_options import add_source_options, source_access
+from eoq.common_options import add_llama_bin, add_source_options, source_access
 from terminal.tool import run_tool
 
 EXAMPLES = """\
@@ -30,6 +30,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     )
     add("--json", metavar="OUT.json", type=Path, help="also write the results there")
     add_source_options(parser, beside="the file")
+    add_llama_bin(parser)
     return parser.parse_args(words)
 
 
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     from converter.options import check_threads
     from gguf_files.source import open_gguf
     from inspection.display import shown_progress
-    from inspection.verify import verify
+    from inspection.verify import shown_to_llama_cpp, verify
     from output_files.claim import claimed
     from output_files.whole import write_whole
     from terminal.cores import available_cores
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
             access = source_access(arguments, allow_requantize=True)
             source = stack.enter_context(open_model(arguments.against, arguments.file, access, threads, progress))
         verification = verify(file, threads, progress, source)
+        verification = shown_to_llama_cpp(verification, arguments.llama_bin, threads)
         if arguments.json:
             text = json.dumps(verification.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
             write_whole(arguments.json, text + "\n")

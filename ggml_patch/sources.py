@@ -18,6 +18,7 @@ _FOLDERS = (
     (HERE / "cuda", CUDA_FOLDER, ("*.cuh", "*.cu")),
     (HERE / "cuda" / "mmq", CUDA_FOLDER, ("*.cu",)),
     (HERE / "cuda" / "lab", "tests/eoq", ("*.cpp",)),
+    (HERE / "programs" / "check", "tools/check", ("CMakeLists.txt", "*.h", "*.cpp")),
     (HERE / "programs" / "moments", "tools/moments", ("CMakeLists.txt", "*.h", "*.cpp")),
 )
 

@@ -3,7 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from gguf_files.checksums import CHECKSUMS, read_checksums
@@ -13,6 +14,7 @@ from inspection.against import Compared, Comparison, compare
 from inspection.faults import Fault, UnsoundFileError
 from inspection.metadata_check import eoq_types_of, has_eoq_metadata, metadata_faults
 from inspection.tensor_check import check_tensors
+from llama_programs.check_gguf import RefusedByLlamaCpp, check_by_llama_cpp
 from terminal.progress import Progress
 from terminal.table import markdown_table
 
@@ -32,6 +34,8 @@ class Verification:
     notes: tuple[str, ...] = ()
     source: Source | None = None
     compared: Compared = field(default_factory=lambda: Compared((), (), ()))
+    by_llama_cpp: str | None = None
+    """What llama.cpp's own reader said of it; None if it was not asked."""
 
     def lines(self) -> list[str]:
         """For people: errors by type, the worst tensors, notes, and all faults."""
@@ -52,7 +56,8 @@ class Verification:
         against = ""
         if self.source is not None:
             against = f"; {len(self.compared.comparisons)} of them within their error of {self.source.paths[0].name}"
-        return f"{name} is sound: {len(self.file.tensors)} tensors ({kinds}), {checksums}{against}"
+        said = "" if self.by_llama_cpp is None else f"; {self.by_llama_cpp}"
+        return f"{name} is sound: {len(self.file.tensors)} tensors ({kinds}), {checksums}{against}{said}"
 
     def as_json(self) -> dict[str, Any]:
         content: dict[str, Any] = {
@@ -64,6 +69,7 @@ class Verification:
             "checksums": self.has_checksums,
             "faults": [{"tensor": fault.tensor, "fault": fault.text} for fault in self.faults],
             "notes": list(self.notes),
+            "llama_cpp": self.by_llama_cpp,
         }
         if self.source is not None:
             content["against"] = {
@@ -103,6 +109,24 @@ def verify(file: Source, threads: int, progress: Progress, against: Source | Non
     return Verification(
         file, checksums is not None, (*faults, *compared.faults), (*notes, *compared.notes), against, compared
     )
+
+
+def shown_to_llama_cpp(verification: Verification, folder: Path | None, threads: int) -> Verification:
+    """The verification of a file without faults, with what llama.cpp's own reader says; others as they are.
+
+    Its program is looked for in `folder`, or among those of tools/setup.sh; where it is not, a note says so.
+    """
+    if verification.faults:
+        return verification
+    files = {path: path for path in verification.file.paths}
+    source = () if verification.source is None else verification.source.paths
+    try:
+        answer = check_by_llama_cpp(files, source, folder, threads)
+    except RefusedByLlamaCpp as error:
+        return replace(verification, faults=(Fault(None, str(error)),))
+    if not answer.was_asked:
+        return replace(verification, notes=(*verification.notes, answer.text))
+    return replace(verification, by_llama_cpp=answer.text)
 
 
 def _checksums(file: Source) -> tuple[Sequence[int] | None, str | None]:

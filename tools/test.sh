@@ -7,7 +7,7 @@ usage() {
 usage: tools/test.sh [pytest options]
 
 Runs tools/setup.sh, ruff, mypy, clang-format, the C tests (optimised, under the address and undefined behaviour
-sanitizers, and for aarch64 in QEMU), and pytest last. Options and paths go to pytest:
+sanitizers, and for aarch64 in QEMU), libFuzzer's programs for 6 seconds each where clang is, and pytest last. Options and paths go to pytest:
 tools/test.sh tests/unit -k rotation
 TEXT
 }
@@ -72,6 +72,7 @@ slow_checks() {
     c_tests sanitized "${sanitizers[@]}"
     if [[ -n $avx2 ]]; then c_tests sanitized-x86-64-v3 "${other[@]}" -DCMAKE_C_FLAGS="$avx2" "${sanitizers[@]}"; fi
     if [[ -n $vnni ]]; then c_tests sanitized-avx-vnni "${other[@]}" -DCMAKE_C_FLAGS="$vnni" "${sanitizers[@]}"; fi
+    tools/fuzz_c.sh
 }
 
 mkdir -p build

@@ -41,6 +41,7 @@ def as_json(report: ConversionReport) -> dict[str, Any]:
         "seconds_by_stage": {name: round(seconds, 2) for name, seconds in report.stages.items()},
         "total_output_error": _weighted(sum(weighted, start=WeightedError.none())) if weighted else None,
         "notes": list(report.notes),
+        "read_back": report.read_back,
         "folds": [_fold(fold) for fold in report.folds],
         "tensors": [_tensor(record) for record in report.records],
     }

@@ -137,6 +137,8 @@ class ConversionReport:
     """The share of the quantised weights in blocks that there were statistics of; None without any."""
     files: tuple[Path, ...] = ()
     """The output: `target`, or its splits."""
+    read_back: str | None = None
+    """What llama.cpp's own reader said of the finished file."""
 
     @property
     def path(self) -> Path:

@@ -6,6 +6,6 @@ EDITS = [
     Edit(
         path="tools/CMakeLists.txt",
         anchor=r"^ +add_subdirectory\(imatrix\)$",
-        lines="    add_subdirectory(moments)",
+        lines="    add_subdirectory(check)\n    add_subdirectory(moments)",
     ),
 ]

@@ -1,6 +1,6 @@
 """A GGUF output that is written: under temporary names, checked, then renamed. One file, or several splits."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -123,9 +123,10 @@ class GgufOutput:
         if self._open is not None:
             self._open.bring_to_disk()
 
-    def commit(self) -> None:
+    def commit(self, check: Callable[[Mapping[Path, Path]], None] | None = None) -> None:
         """Bring the files to the disk, open them again and check them, and give them their names. Raises TargetError.
 
+        `check` is shown where they lie before they get their names, with these names, and raises if they are not sound.
         Where there are several, the first, by which the others are found, gets its name last, and an older file of its
         name goes before: whenever this is cut short, no older split is taken for one of these.
         """
@@ -133,6 +134,8 @@ class GgufOutput:
             part.finish()
         for part, numbers in zip(self._parts, self._numbers, strict=True):
             part.check([self._checksums[i] for i in numbers])
+        if check is not None:
+            check({part.place: part.target for part in self._parts})
         first, *others = self._parts
         if not first.is_in_place and any(not part.is_in_place for part in others):
             with explained(f"cannot replace {first.target}"):

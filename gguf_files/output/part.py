@@ -47,6 +47,11 @@ class OutputPart:
         self.is_in_place = False
         """Whether it stands under its name already, as an earlier run that was killed then has left it."""
 
+    @property
+    def place(self) -> Path:
+        """Where the file lies now."""
+        return self.target if self.is_in_place else self._partial
+
     def head(self) -> bytes:
         return pack_header(self._entries(), self.tensors, self._alignment)
 
@@ -119,9 +124,8 @@ class OutputPart:
 
     def check(self, checksums: Sequence[int]) -> None:
         """Read the file again and compare it with what was meant to be in it. Raises TargetError."""
-        path = self.target if self.is_in_place else self._partial
-        with explained(f"cannot read {path}"):
-            same = self._is_whole(path, checksums)
+        with explained(f"cannot read {self.place}"):
+            same = self._is_whole(self.place, checksums)
         if not same:
             raise TargetError(f"{self.target} reads back differently from what was written: check the disk")
 

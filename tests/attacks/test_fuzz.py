@@ -1,142 +1,25 @@
 """Readers given damaged files: what comes out is an error of ours, or something that can be worked with."""
 
-import json
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.ingest.hf_folder import read_hf_folder
-from converter.options import TypeOptions
-from converter.plan import read_plan_file, resolve_plan
-from converter.plan.planners.fastewq.blocks import blocks_of_config
-from converter.plan.planners.fastewq.dataset import DATASET, read_dataset
-from converter.rounding import row_chunks
-from converter.statistics import open_statistics, table_lines
-from eoq_formats.errors import EoqError
-from evaluation.mmlu import read_questions
-from gguf_files.source import open_gguf
-from terminal.text import message
 from tests.attacks.mutations import damaged
-from tests.attacks.statistics_files import imatrix, layout, model, statistics, tensors
-from tests.samples.gguf_bytes import TEXT, U32, Tensor, array, entry, gguf
+from tests.attacks.targets import TARGETS, Target, attack, restore
 
 FUZZ = settings(max_examples=300, derandomize=True, database=None, deadline=None)
-
-VOCABULARY = [
-    entry("general.architecture", TEXT, "llama"),
-    entry("general.alignment", U32, 32),
-    array("tokenizer.ggml.tokens", TEXT, ["a", "b"]),
-    array("tokenizer.ggml.scores", U32, [1, 2]).replace(struct.pack("<I", U32), struct.pack("<I", 6)),
-]
-MODELS = [model(), gguf(VOCABULARY, [Tensor("blk.0.attn_q.weight", (64, 2)), Tensor("output_norm.weight", (64,))])]
-STATISTICS = [
-    statistics(),
-    statistics([layout(row_length=4, experts=3)], tensors(4, 3), notes='["a note"]'),
-    statistics([layout(row_length=4, experts=3, shared=True)], tensors(4)),
-]
-IMATRICES = [imatrix(), imatrix(shape=(4, 3), counts_shape=(1, 3))]
-PLANS = [
-    json.dumps(
-        {
-            "format": "eoq-plan",
-            "version": 1,
-            "planner": "x",
-            "rules": [{"match": "ffn_(up|down)", "type": "eoq4", "why": "w"}],
-            "tensors": {"blk.0.attn_q.weight": {"type": "eoq5"}, "b": "raw"},
-        }
-    ).encode()
-]
-PLANS_IN_TOML = [
-    b'format = "eoq-plan"\nversion = 1\n[[rules]]\nmatch = "ffn"\ntype = "eoq4"\n'
-    b'[tensors]\n"blk.0" = "raw"\nb = {type = "eoq5"}\n'
-]
-SIZES = {
-    "hidden_size": 64,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 64,
-    "num_hidden_layers": 3,
-    "num_local_experts": 4,
-    "mlp_only_layers": [1],
-}
-CONFIGURATIONS = [
-    json.dumps(SIZES | {"architectures": ["A"], "model_type": "qwen2_moe", "torch_dtype": "float16"}).encode(),
-    json.dumps({"architectures": ["A"], "text_config": SIZES | {"model_type": "llama"}}).encode(),
-]
-INDEXES = [b'{"metadata": {"total_size": 4}, "weight_map": {"a": "model.safetensors", "b": "model.safetensors"}}']
-HEAD = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[2,2],"data_offsets":[4,20]}}'
-WEIGHTS = [struct.pack("<Q", len(HEAD)) + HEAD + bytes(20)]
-QUESTIONS = [b'"What, then?",1,2,3,4,A\nWhy,"a ""b""",2,3,4,D\n']
+EVERY_TARGET = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A place for files, and in `model` a sound Hugging Face model."""
     path = tmp_path_factory.mktemp("fuzz")
-    (path / "model").mkdir()
     restore(path)
     return path
-
-
-def restore(folder: Path) -> None:
-    (folder / "model" / "config.json").write_bytes(b'{"architectures": ["LlamaForCausalLM"]}')
-    (folder / "model" / "model.safetensors").write_bytes(WEIGHTS[0])
-    (folder / "model" / "model.safetensors.index.json").unlink(missing_ok=True)
-
-
-def attack(path: Path, data: bytes, read: Callable[[Path], object]) -> None:
-    path.write_bytes(data)
-    try:
-        read(path)
-    except EoqError as error:
-        assert message(str(error)).isprintable()
-
-
-def use_model(path: Path) -> None:
-    source = open_gguf(path)
-    plan = resolve_plan(source.tensors, source.architecture, TypeOptions())
-    for tensor in source.tensors:
-        for start, stop in row_chunks(tensor):
-            source.rows(tensor, start, stop).sum()
-    assert plan.nbytes >= 0
-
-
-def use_statistics(path: Path) -> None:
-    found = open_statistics(path)
-    assert "".join(table_lines(found))
-    for name in found.tensor_names:
-        for expert in range(len(found.counts(name))):
-            found.for_rounding(name, expert)
-
-
-def use_plan(path: Path) -> None:
-    proposals = read_plan_file(path)
-    assert len(proposals.digest) == 12
-    assert all(rule.matches("blk.0.ffn_up.weight") in (True, False) for rule in proposals.rules)
-
-
-def use_folder(path: Path) -> None:
-    read_hf_folder(path.parent, allow_requantize=True)
-
-
-TARGETS: dict[str, tuple[list[bytes], str, Callable[[Path], object]]] = {
-    "GGUF": (MODELS, "m.gguf", use_model),
-    "statistics": (STATISTICS, "s.gguf", use_statistics),
-    "imatrix": (IMATRICES, "i.gguf", use_statistics),
-    "plan": (PLANS, "p.json", use_plan),
-    "plan in TOML": (PLANS_IN_TOML, "p.toml", use_plan),
-    "index of safetensors": (INDEXES, "model/model.safetensors.index.json", use_folder),
-    "head of safetensors": (WEIGHTS, "model/model.safetensors", use_folder),
-    "configuration": (CONFIGURATIONS, "model/config.json", use_folder),
-    "configuration for FastEWQ": (CONFIGURATIONS, "config.json", blocks_of_config),
-    "data set of FastEWQ": ([DATASET.read_bytes()[:600]], "blocks.csv", read_dataset),
-    "questions": (QUESTIONS, "q.csv", read_questions),
-}
-EVERY_TARGET = pytest.mark.parametrize(("valid", "name", "read"), TARGETS.values(), ids=TARGETS.keys())
 
 
 @pytest.fixture(autouse=True)
@@ -146,16 +29,13 @@ def sound_model(folder: Path) -> Iterator[None]:
 
 
 @EVERY_TARGET
-def test_what_is_valid_is_read(valid: list[bytes], name: str, read: Callable[[Path], object], folder: Path) -> None:
-    for data in valid:
-        (folder / name).write_bytes(data)
-        read(folder / name)
+def test_what_is_valid_is_read(target: Target, folder: Path) -> None:
+    for data in target.valid:
+        assert attack(folder, target, data)
 
 
 @EVERY_TARGET
 @FUZZ
 @given(data=st.data())
-def test_what_is_damaged_is_refused_or_read(
-    valid: list[bytes], name: str, read: Callable[[Path], object], folder: Path, data: st.DataObject
-) -> None:
-    attack(folder / name, data.draw(damaged(valid)), read)
+def test_what_is_damaged_is_refused_or_read(target: Target, folder: Path, data: st.DataObject) -> None:
+    attack(folder, target, data.draw(damaged(target.valid)))

@@ -9,6 +9,7 @@ from gguf import GGUFValueType
 F32, F64 = 0, 28
 _FORMS = {
     GGUFValueType.UINT8: "<B",
+    GGUFValueType.UINT16: "<H",
     GGUFValueType.UINT32: "<I",
     GGUFValueType.INT32: "<i",
     GGUFValueType.UINT64: "<Q",

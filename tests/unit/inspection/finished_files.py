@@ -66,8 +66,9 @@ def split(path: Path, count: int = 2) -> list[Path]:
             tensors.append(replace(t, offset=len(content)))
             stored = data[header.data_start + t.offset :][: t.nbytes]
             content += stored.ljust(align(t.nbytes, header.alignment), b"\0")
-        numbers = {"split.no": number, "split.count": count, "split.tensors.count": len(header.tensors)}
+        numbers = {"split.no": number, "split.count": count}
         metadata = [pack_entry(key, GGUFValueType.UINT16, value) for key, value in numbers.items()]
+        metadata.append(pack_entry("split.tensors.count", GGUFValueType.INT32, len(header.tensors)))
         kept = header.metadata if number == 0 else header.metadata[:1]
         paths.append(path.with_name(f"{path.stem}-{number + 1:05}-of-{count:05}.gguf"))
         paths[-1].write_bytes(pack_header([*kept, *metadata], tensors, header.alignment) + content)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from converter import TypeOptions
 from eoq.verify import main
 from gguf_files.header import MetadataEntry, pack_array, pack_entry
+from tests.samples.check_program import LOADS, check_program
 from tests.samples.gguf_samples import as_type, random_weights, tiny_model, write_gguf
 from tests.unit.inspection.finished_files import change_metadata, converted, damage, faults_of, split, verified
 
@@ -22,15 +23,38 @@ Q = "blk.0.attn_q.weight"
 @pytest.mark.parametrize("types", [TypeOptions(), EVERY_KIND])
 def test_a_sound_file(types: TypeOptions, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, source = converted(folder, types)
-    assert main([str(path)]) == 0
+    programs = ["--llama-bin", str(check_program(folder, LOADS))]
+    assert main([str(path), *programs]) == 0
     said = capsys.readouterr()
     assert said.err == "" and said.out.count("\n") == 1
-    assert said.out.startswith(f"{path} is sound: 7 tensors (") and said.out.endswith("), their checksums right\n")
-    assert main([str(path), "--against", str(source), "--threads", "1", "--json", str(folder / "v.json")]) == 0
-    assert capsys.readouterr().out.endswith("; 7 of them within their error of source.gguf\n")
+    by_llama_cpp = "llama.cpp reads every block, and loads the model"
+    assert said.out.startswith(f"{path} is sound: 7 tensors (")
+    assert said.out.endswith(f"), their checksums right; {by_llama_cpp}\n")
+    more = ["--against", str(source), "--threads", "1", "--json", str(folder / "v.json")]
+    assert main([str(path), *programs, *more]) == 0
+    assert capsys.readouterr().out.endswith(f"; 7 of them within their error of source.gguf; {by_llama_cpp}\n")
     content = json.loads((folder / "v.json").read_text())
+    assert content["llama_cpp"] == by_llama_cpp
     assert content["sound"] and content["faults"] == [] and len(content["against"]["tensors"]) == 7
     assert all(t["error"] <= t["bound"] for t in content["against"]["tensors"])
+
+
+def test_what_llama_cpp_refuses_is_not_sound(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = converted(folder)
+    programs = check_program(folder, f"error: {path}: tensor {Q}: something", status=1)
+    assert main([str(path), "--llama-bin", str(programs), "--json", str(folder / "v.json")]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.endswith(f": llama.cpp refuses {path}: tensor {Q}: something\n")
+    content = json.loads((folder / "v.json").read_text())
+    assert not content["sound"] and content["llama_cpp"] is None
+
+
+def test_a_note_says_that_llama_cpp_was_not_asked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = converted(folder)
+    assert main([str(path), "--llama-bin", str(folder)]) == 0
+    note, sound = capsys.readouterr().out.splitlines()
+    assert note.startswith(f"note: llama.cpp has not read it: {folder} has no program llama-check-gguf; build it, or ")
+    assert sound.endswith("their checksums right")
 
 
 def test_a_flipped_bit_names_its_tensor(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,9 +178,9 @@ def test_metadata_that_does_not_fit(key: str, changed: MetadataEntry | None, fau
 def test_a_file_without_checksums(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, _ = converted(folder)
     change_metadata(path, {"eoq.checksums": None})
-    assert main([str(path)]) == 0
+    assert main([str(path), "--llama-bin", str(check_program(folder, LOADS))]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("note: no checksums, as in files of older versions") and said[-1].endswith("no checksums")
+    assert said[0].startswith("note: no checksums, as in files of older versions") and ", no checksums; " in said[-1]
 
 
 def test_a_file_of_another_program(folder: Path) -> None:

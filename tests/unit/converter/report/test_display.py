@@ -1,5 +1,6 @@
 """What a conversion prints."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,9 @@ def test_the_summary_has_sizes_types_and_what_fell_back() -> None:
     assert f"m.gguf: 1.0 MiB, 25.0 % of the source's 4.0 MiB; {bits:.3f} bits a weight over 1,920 weights" in lines
     assert "tensors: 1 eoq4, 1 f32, 1 q8_0" in lines
     assert "note: 1 tensor became q8_0: rows of 96 do not fit" in lines
+    assert not any(line.startswith("read back") for line in lines)
+    said = summary_lines(replace(REPORT, read_back="llama.cpp reads every block"))
+    assert "read back: the same as what was written; llama.cpp reads every block" in said
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

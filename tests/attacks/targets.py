@@ -1,0 +1,141 @@
+"""Readers of strangers' files, each with valid files and what is done with one: the targets of fuzzing."""
+
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.ingest.hf_folder import read_hf_folder
+from converter.options import TypeOptions
+from converter.plan import read_plan_file, resolve_plan
+from converter.plan.planners.fastewq.blocks import blocks_of_config
+from converter.plan.planners.fastewq.dataset import DATASET, read_dataset
+from converter.rounding import row_chunks
+from converter.statistics import open_statistics, table_lines
+from eoq_formats.errors import EoqError
+from evaluation.mmlu import read_questions
+from gguf_files.source import open_gguf
+from terminal.text import message
+from tests.attacks.statistics_files import imatrix, layout, model, statistics, tensors
+from tests.samples.gguf_bytes import TEXT, U32, Tensor, array, entry, gguf
+
+VOCABULARY = [
+    entry("general.architecture", TEXT, "llama"),
+    entry("general.alignment", U32, 32),
+    array("tokenizer.ggml.tokens", TEXT, ["a", "b"]),
+    array("tokenizer.ggml.scores", U32, [1, 2]).replace(struct.pack("<I", U32), struct.pack("<I", 6)),
+]
+MODELS = [model(), gguf(VOCABULARY, [Tensor("blk.0.attn_q.weight", (64, 2)), Tensor("output_norm.weight", (64,))])]
+STATISTICS = [
+    statistics(),
+    statistics([layout(row_length=4, experts=3)], tensors(4, 3), notes='["a note"]'),
+    statistics([layout(row_length=4, experts=3, shared=True)], tensors(4)),
+]
+IMATRICES = [imatrix(), imatrix(shape=(4, 3), counts_shape=(1, 3))]
+PLANS = [
+    json.dumps(
+        {
+            "format": "eoq-plan",
+            "version": 1,
+            "planner": "x",
+            "rules": [{"match": "ffn_(up|down)", "type": "eoq4", "why": "w"}],
+            "tensors": {"blk.0.attn_q.weight": {"type": "eoq5"}, "b": "raw"},
+        }
+    ).encode()
+]
+PLANS_IN_TOML = [
+    b'format = "eoq-plan"\nversion = 1\n[[rules]]\nmatch = "ffn"\ntype = "eoq4"\n'
+    b'[tensors]\n"blk.0" = "raw"\nb = {type = "eoq5"}\n'
+]
+SIZES = {
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_local_experts": 4,
+    "mlp_only_layers": [1],
+}
+CONFIGURATIONS = [
+    json.dumps(SIZES | {"architectures": ["A"], "model_type": "qwen2_moe", "torch_dtype": "float16"}).encode(),
+    json.dumps({"architectures": ["A"], "text_config": SIZES | {"model_type": "llama"}}).encode(),
+]
+INDEXES = [b'{"metadata": {"total_size": 4}, "weight_map": {"a": "model.safetensors", "b": "model.safetensors"}}']
+HEAD = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[2,2],"data_offsets":[4,20]}}'
+WEIGHTS = [struct.pack("<Q", len(HEAD)) + HEAD + bytes(20)]
+QUESTIONS = [b'"What, then?",1,2,3,4,A\nWhy,"a ""b""",2,3,4,D\n']
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader."""
+
+    valid: list[bytes]
+    """Files that it reads."""
+    name: str
+    """Of the file, in a folder that `restore` has made."""
+    read: Callable[[Path], object]
+    """Reads a file and does with it what its users do. Raises EoqError, and nothing else."""
+
+
+def restore(folder: Path) -> None:
+    """Make in `model` a sound Hugging Face model, as far as it is looked at before it is converted."""
+    (folder / "model").mkdir(exist_ok=True)
+    (folder / "model" / "config.json").write_bytes(b'{"architectures": ["LlamaForCausalLM"]}')
+    (folder / "model" / "model.safetensors").write_bytes(WEIGHTS[0])
+    (folder / "model" / "model.safetensors.index.json").unlink(missing_ok=True)
+
+
+def attack(folder: Path, target: Target, data: bytes) -> bool:
+    """Give a reader a file: whether it takes it. What it raises but EoqError goes on to the caller."""
+    path = folder / target.name
+    path.write_bytes(data)
+    try:
+        target.read(path)
+    except EoqError as error:
+        assert message(str(error)).isprintable()
+        return False
+    return True
+
+
+def use_model(path: Path) -> None:
+    source = open_gguf(path)
+    plan = resolve_plan(source.tensors, source.architecture, TypeOptions())
+    for tensor in source.tensors:
+        for start, stop in row_chunks(tensor):
+            source.rows(tensor, start, stop).sum()
+    assert plan.nbytes >= 0
+
+
+def use_statistics(path: Path) -> None:
+    found = open_statistics(path)
+    assert "".join(table_lines(found))
+    for name in found.tensor_names:
+        for expert in range(len(found.counts(name))):
+            found.for_rounding(name, expert)
+
+
+def use_plan(path: Path) -> None:
+    proposals = read_plan_file(path)
+    assert len(proposals.digest) == 12
+    assert all(rule.matches("blk.0.ffn_up.weight") in (True, False) for rule in proposals.rules)
+
+
+def use_folder(path: Path) -> None:
+    read_hf_folder(path.parent, allow_requantize=True)
+
+
+TARGETS: dict[str, Target] = {
+    "GGUF": Target(MODELS, "m.gguf", use_model),
+    "statistics": Target(STATISTICS, "s.gguf", use_statistics),
+    "imatrix": Target(IMATRICES, "i.gguf", use_statistics),
+    "plan": Target(PLANS, "p.json", use_plan),
+    "plan in TOML": Target(PLANS_IN_TOML, "p.toml", use_plan),
+    "index of safetensors": Target(INDEXES, "model/model.safetensors.index.json", use_folder),
+    "head of safetensors": Target(WEIGHTS, "model/model.safetensors", use_folder),
+    "configuration": Target(CONFIGURATIONS, "model/config.json", use_folder),
+    "configuration for FastEWQ": Target(CONFIGURATIONS, "config.json", blocks_of_config),
+    "data set of FastEWQ": Target([DATASET.read_bytes()[:600]], "blocks.csv", read_dataset),
+    "questions": Target(QUESTIONS, "q.csv", read_questions),
+}
