@@ -22,6 +22,8 @@ ROUNDINGS = ("feedback", "nearest")
 EFFORT_LEVELS = (1, 2, 3)
 _MOST_THREADS = 4096
 _LEAST_SEQUENCE = 8
+_MOST_OF_LLAMA_CPP = 2**31 - 1
+"""Numbers of llama.cpp's command lines; of larger ones its programs say nothing but how to get help."""
 _DEFAULT_MEMORY = 4 << 30
 
 
@@ -84,7 +86,7 @@ class TypeOptions:
 
     @cached_property
     def output(self) -> TypeChoice | None:
-        return parse_type(self.output_type) if self.output_type else None
+        return None if self.output_type is None else parse_type(self.output_type)
 
     @cached_property
     def default_output(self) -> TypeChoice:
@@ -94,7 +96,7 @@ class TypeOptions:
 
     @cached_property
     def token_embd(self) -> TypeChoice | None:
-        return parse_type(self.token_embd_type) if self.token_embd_type else None
+        return None if self.token_embd_type is None else parse_type(self.token_embd_type)
 
     @cached_property
     def overrides(self) -> tuple[TensorTypeOverride, ...]:
@@ -172,6 +174,9 @@ class CalibrationOptions:
             raise OptionError(f"the memory limit of calibration must be positive, not {self.memory_limit} bytes")
         if self.gpu_layers < 0:
             raise OptionError(f"the number of layers on the GPU must not be negative, as {self.gpu_layers} is")
+        for what, number in (("calibration tokens", self.tokens), ("layers on the GPU", self.gpu_layers)):
+            if number > _MOST_OF_LLAMA_CPP:
+                raise OptionError(f"the number of {what} must be at most {_MOST_OF_LLAMA_CPP}, not {number}")
 
 
 @dataclass(frozen=True)

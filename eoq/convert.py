@@ -54,7 +54,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         "--rounding",
         choices=("feedback", "nearest"),
         default="feedback",
-        help="feedback: each column makes up for the errors of those before (default); nearest: each weight by itself",
+        help="feedback (default): each column makes up for the errors of those before; nearest: each weight by itself",
     )
     how(
         "--awq",
