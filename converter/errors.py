@@ -19,5 +19,9 @@ class StatisticsError(EoqError):
     """A file of statistics is missing, damaged, or belongs to another model."""
 
 
+class ClusterError(EoqError):
+    """A Ray cluster cannot be reached, has not what rounding needs, or has lost a tensor."""
+
+
 class CalibrationError(EoqError):
     """The model cannot be run on the calibration text, or there is too little of it."""

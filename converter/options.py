@@ -228,6 +228,8 @@ class ConversionOptions:
     source: SourceAccess = field(default_factory=SourceAccess)
     threads: int = field(default_factory=available_cores)
     """Threads of each stage."""
+    ray: str | None = None
+    """Address of a Ray cluster that rounds the tensors, `auto` for the one that this machine belongs to."""
 
     def __post_init__(self) -> None:
         check_threads(self.threads)

@@ -1,7 +1,5 @@
 """The conversion from end to end: runs the stages, knows their order and nothing of their insides."""
 
-import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -9,19 +7,19 @@ from converter.calibrate.calibrate import PROGRAM
 from converter.calibrate.texts import check_texts
 from converter.ingest import open_model
 from converter.options import ConversionOptions
-from converter.plan import Plan, Proposals, TensorPlan, resolve_plan
+from converter.plan import Plan, Proposals, resolve_plan
 from converter.plan.memory import PlannedFile
 from converter.plan.plan import check_readable
+from converter.remote import rounding_on
 from converter.report import ConversionProgress, ConversionReport, StageClock, TensorRecord, report_path
 from converter.report.as_json import write_report
 from converter.report.metadata import target_metadata
-from converter.rounding import RoundedRows, WeightedError
-from converter.rounding_method import RoundingMethod, rounding_method
+from converter.rounding_method import rounding_method
 from converter.statistics import open_statistics
 from converter.statistics.least_size import least_size
 from gguf_files.output import GgufOutput
 from gguf_files.source import Source
-from gguf_files.weights import Bytes, RowWorkers
+from gguf_files.weights import RowWorkers
 from llama_programs.find import find_program
 from output_files.claim import claimed
 from output_files.target import check_space, resolve_target
@@ -49,6 +47,7 @@ def convert(
     with ExitStack() as stack:
         stack.enter_context(claimed(*_files(model_path, target, options)))
         _check_needs(model_path, target, options)
+        maker_of = stack.enter_context(rounding_on(options, progress))
         source = stack.enter_context(_opened(model_path, target, options, progress))
         workers = stack.enter_context(RowWorkers(options.threads))
         plan = _plan(source, options, proposals)
@@ -60,16 +59,20 @@ def convert(
             metadata = target_metadata(source.metadata, plan, recorded, method.name, method.statistics)
             output = GgufOutput(target, metadata, plan.outputs, source.alignment, with_checksums=True)
             progress.stage("quantising", plan.weights)
-            records = []
+            maker = maker_of(method)
+            numbers = {tensor.tensor.name: number for number, tensor in enumerate(plan.tensors)}
+            records: dict[int, TensorRecord] = {}
             with output, clock.stage("rounding and writing"):
-                for number, tensor in enumerate(plan.tensors, 1):
-                    records.append(_convert_tensor(tensor, method, output, progress))
-                    progress.tensor_done(records[-1], number, len(plan.tensors))
+                for made in maker.make(plan.tensors):
+                    number = numbers[made.plan.tensor.name]
+                    output.write_tensor(made.pieces, number)
+                    records[number] = made.record()
+                    progress.tensor_done(records[number], len(records), len(plan.tensors))
                 source.check_unchanged()
                 output.commit()
         report = ConversionReport(
             target,
-            tuple(records),
+            tuple(records[number] for number in range(len(plan.tensors))),
             source.nbytes,
             output.size,
             clock.total,
@@ -150,35 +153,3 @@ def _plan(source: Source, options: ConversionOptions, proposals: Proposals | Non
     plan = resolve_plan(source.tensors, source.architecture, options.types, proposals)
     check_readable(plan, options.source.allow_requantize)
     return plan
-
-
-def _convert_tensor(
-    plan: TensorPlan, method: RoundingMethod, output: GgufOutput, progress: ConversionProgress
-) -> TensorRecord:
-    started = time.perf_counter()
-    parts: list[RoundedRows] = []
-
-    def pieces() -> Iterator[Bytes]:
-        for rows in method.rows(plan):
-            yield rows.data
-            parts.append(rows.without_data())
-            progress.advance(len(rows.data) * plan.tensor.row_length)
-
-    output.write_tensor(pieces())
-    return _record(plan, parts, method.is_scaled(plan.tensor), time.perf_counter() - started)
-
-
-def _record(plan: TensorPlan, parts: list[RoundedRows], is_scaled: bool, seconds: float) -> TensorRecord:
-    weighted = [part.weighted for part in parts if part.weighted is not None]
-    methods = dict.fromkeys(part.method for part in parts)
-    return TensorRecord(
-        plan,
-        sum(part.signal for part in parts),
-        sum(part.error for part in parts),
-        seconds,
-        " and ".join(methods) or "copy",
-        sum(weighted, start=WeightedError.none()) if weighted else None,
-        max((part.damping for part in parts), default=0.0),
-        is_scaled,
-        tuple(dict.fromkeys(note for part in parts for note in part.notes)),
-    )

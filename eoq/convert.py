@@ -76,6 +76,8 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     how("--effort", type=int, metavar="N", help="how widely to search eoq2t to eoq5t, 1 (fast) to 3 (default: 2)")
     add("--allow-requantize", action="store_true", help="accept a model that is quantised already")
     add_source_options(parser, beside="the output")
+    ray = "round on the Ray cluster at this address (HOST:PORT, or auto for the one that this machine belongs to), as"
+    add("--ray", metavar="ADDRESS", help=f"{ray} its nodes see the same files (default: on this machine alone)")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
     arguments = parser.parse_args(words)
@@ -117,6 +119,7 @@ def run(arguments: argparse.Namespace) -> None:
         statistics=arguments.stats or arguments.imatrix,
         calibration=calibration_options(arguments),
         source=source_access(arguments, allow_requantize=arguments.allow_requantize),
+        ray=arguments.ray,
         **given(threads=arguments.threads),
     )
     proposals = read_plan_file(arguments.plan) if arguments.plan else None

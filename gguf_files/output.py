@@ -22,7 +22,7 @@ _READ_BYTES = 1 << 22
 class GgufOutput:
     """A GGUF file in the making, as a context: leaving it without `commit` leaves nothing behind.
 
-    Tensors are written in the order given, each as its rows in pieces.
+    Tensors are written in any order, each as its rows in pieces.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class GgufOutput:
         self.size = len(self.head) + sum(align(t.nbytes, alignment) for t in self.tensors)
         """Bytes of the finished file."""
         self._cleaning = ExitStack()
-        self._checksums: list[int] = []
+        self._checksums: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -68,9 +68,12 @@ class GgufOutput:
     ) -> None:
         self._discard()
 
-    def write_tensor(self, pieces: Iterable[Bytes]) -> None:
-        """Write the next tensor."""
-        entry = self.tensors[len(self._checksums)]
+    def write_tensor(self, pieces: Iterable[Bytes], number: int | None = None) -> None:
+        """Write a tensor, by default the next one."""
+        number = len(self._checksums) if number is None else number
+        entry = self.tensors[number]
+        with explained(f"cannot write {self.target}"):
+            self._file.seek(len(self.head) + entry.offset)
         written = checksum = 0
         for piece in pieces:
             self._write(piece.data)
@@ -78,7 +81,7 @@ class GgufOutput:
             checksum = zlib.crc32(piece.data, checksum)
         if written != entry.nbytes:
             raise AssertionError(f"{written} bytes of tensor {entry.name} were made, not {entry.nbytes}")
-        self._checksums.append(checksum)
+        self._checksums[number] = checksum
         self._write(bytes(align(written, self._alignment) - written))
 
     def commit(self) -> None:
@@ -86,7 +89,7 @@ class GgufOutput:
         with explained(f"cannot write {self.target}"):
             if self._with_checksums:
                 # zeros have kept the place
-                self.head = self._pack_head(self._checksums)
+                self.head = self._pack_head(self._in_order())
                 self._file.seek(0)
                 self._file.write(self.head)
             self._file.flush()
@@ -94,6 +97,9 @@ class GgufOutput:
             self._file.close()
             self._check()
             put_in_place(self._partial, self.target)
+
+    def _in_order(self) -> list[int]:
+        return [self._checksums[number] for number in range(len(self.tensors))]
 
     def _pack_head(self, checksums: Sequence[int]) -> bytes:
         entries = [*self._metadata, checksums_entry(checksums)] if self._with_checksums else self._metadata
@@ -107,7 +113,7 @@ class GgufOutput:
         """Read the file again and compare it with what was meant to be in it. Raises TargetError."""
         with self._partial.open("rb") as file:
             same = os.fstat(file.fileno()).st_size == self.size and file.read(len(self.head)) == self.head
-            for entry, checksum in zip(self.tensors, self._checksums, strict=True):
+            for entry, checksum in zip(self.tensors, self._in_order(), strict=True):
                 file.seek(len(self.head) + entry.offset)
                 same = same and _checksum_of(file, entry.nbytes) == checksum
         if not same:

@@ -28,6 +28,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("converter.scaling", "converter.plan.planners"),
     ("converter.plan.cluster",),
     ("converter.rounding_method",),
+    ("converter.rounded_tensors",),
+    ("converter.remote",),
     ("converter.pipeline", "converter.planning"),
     ("converter",),
     ("inspection",),
