@@ -23,5 +23,9 @@ class ClusterError(EoqError):
     """A Ray cluster cannot be reached, has not what rounding needs, or has lost a tensor."""
 
 
+class ResumeError(EoqError):
+    """An interrupted conversion cannot be gone on with."""
+
+
 class CalibrationError(EoqError):
     """The model cannot be run on the calibration text, or there is too little of it."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from converter.errors import OptionError
 from converter.type_choice import TypeChoice, eoq_choice, parse_eoq_type, parse_type
 from eoq_formats.types import weight_type
+from gguf_files.output.splits import SplitLimit
 from gguf_files.tensor_types import bits_per_weight
 from input_files.expressions import check_expression
 from terminal.cores import available_cores
@@ -230,6 +231,10 @@ class ConversionOptions:
     """Threads of each stage."""
     ray: str | None = None
     """Address of a Ray cluster that rounds the tensors, `auto` for the one that this machine belongs to."""
+    split: SplitLimit | None = None
+    """The output becomes as many splits as this asks for."""
+    resume: bool = False
+    """Go on with a conversion to the same output that broke off, where there is one."""
 
     def __post_init__(self) -> None:
         check_threads(self.threads)

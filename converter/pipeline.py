@@ -1,11 +1,14 @@
 """The conversion from end to end: runs the stages, knows their order and nothing of their insides."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from converter.calibrate.calibrate import PROGRAM
 from converter.calibrate.texts import check_texts
-from converter.ingest import open_model
+from converter.checkpoint import TensorJournal, WorkFolder, conversion_facts, work_folder
+from converter.checkpoint.tensor_journal import FinishedTensor
+from converter.ingest import open_model, source_files
 from converter.options import ConversionOptions
 from converter.plan import Plan, Proposals, resolve_plan
 from converter.plan.memory import PlannedFile
@@ -14,15 +17,19 @@ from converter.remote import rounding_on
 from converter.report import ConversionProgress, ConversionReport, StageClock, TensorRecord, report_path
 from converter.report.as_json import write_report
 from converter.report.metadata import target_metadata
+from converter.rounded_tensors import TensorMaker
 from converter.rounding_method import rounding_method
 from converter.statistics import open_statistics
 from converter.statistics.least_size import least_size
 from gguf_files.output import GgufOutput
+from gguf_files.output.splits import split_paths, split_tensors, stale_files
 from gguf_files.source import Source
 from gguf_files.weights import RowWorkers
 from llama_programs.find import find_program
 from output_files.claim import claimed
-from output_files.target import check_space, resolve_target
+from output_files.errors import TargetError
+from output_files.target import check_outputs, check_space, resolve_target
+from output_files.whole import explained
 
 
 def convert(
@@ -34,45 +41,53 @@ def convert(
 ) -> ConversionReport:
     """Convert a model, a Hugging Face folder or a GGUF file, to a GGUF file with EOQ tensor types.
 
-    `proposals` are a plan's types for weights that no override names (`converter.plan.read_plan_file`). `target`
-    appears, or is replaced, only once all of it is written and checked; a report in JSON lies beside it
-    (`ConversionReport.path`). Rounded to nearest, the same model and options give the same bytes. With calibration
-    they do so on one machine and number of threads: matrix products sum in an order of the library's choice. Raises
-    EoqError (see converter.errors and eoq_formats.errors) for all that a user can mend.
+    `proposals` are a plan's types for weights that no override names (`converter.plan.read_plan_file`). `target`, or
+    its splits, appear, or are replaced, only once all of them are written and checked; a report in JSON lies beside
+    them (`ConversionReport.path`). Until then the work is in a folder beside `target`, which stays when it breaks off;
+    with `options.resume` the next run goes on with it. Rounded to nearest, the same model and options give the same
+    bytes. With calibration they do so on one machine and number of threads: matrix products sum in an order of the
+    library's choice. Raises EoqError (see converter.errors and eoq_formats.errors) for all that a user can mend.
     """
     clock = StageClock()
     options, progress = options or ConversionOptions(), progress or ConversionProgress()
     model_path, target = Path(model_path), resolve_target(Path(target))
     recorded = options.recorded(None if proposals is None else f"{proposals.planner}, {proposals.digest}")
     with ExitStack() as stack:
-        stack.enter_context(claimed(*_files(model_path, target, options)))
+        outputs, inputs = _files(model_path, target, options)
+        stack.enter_context(claimed(outputs, inputs))
         _check_needs(model_path, target, options)
         maker_of = stack.enter_context(rounding_on(options, progress))
-        source = stack.enter_context(_opened(model_path, target, options, progress))
+        facts = conversion_facts(source_files(model_path), recorded, options)
+        work = stack.enter_context(work_folder(target, options.source.work_dir, facts, resume=options.resume))
+        source = stack.enter_context(_opened(model_path, target, options, progress, work))
         workers = stack.enter_context(RowWorkers(options.threads))
         plan = _plan(source, options, proposals)
-        _check_space(source, target, plan, options)
+        _check_splits(target, plan, options, [*inputs, *source.paths])
+        _check_space(source, target, plan, options, work)
         clock.add("reading the model", clock.total)
-        with rounding_method(source, target, plan, options, workers, progress, clock) as method:
-            plan = method.plan
-            check_space((target.parent, plan.nbytes, f"the output {target.name}"))  # it may have grown
+        with rounding_method(source, work, plan, options, workers, progress, clock) as method:
+            plan = method.plan  # it may have grown
+            _check_splits(target, plan, options, [*inputs, *source.paths])
+            check_space((target.parent, plan.nbytes - work.allocated, f"the output {target.name}"))
             metadata = target_metadata(source.metadata, plan, recorded, method.name, method.statistics)
-            output = GgufOutput(target, metadata, plan.outputs, source.alignment, with_checksums=True)
+            output = GgufOutput(
+                target,
+                metadata,
+                plan.outputs,
+                source.alignment,
+                with_checksums=True,
+                split=options.split,
+                work=work.path,
+            )
             progress.stage("quantising", plan.weights)
-            maker = maker_of(method)
-            numbers = {tensor.tensor.name: number for number, tensor in enumerate(plan.tensors)}
-            records: dict[int, TensorRecord] = {}
             with output, clock.stage("rounding and writing"):
-                for made in maker.make(plan.tensors):
-                    number = numbers[made.plan.tensor.name]
-                    output.write_tensor(made.pieces, number)
-                    records[number] = made.record()
-                    progress.tensor_done(records[number], len(records), len(plan.tensors))
+                records = _write(plan, maker_of(method), output, work, progress)
                 source.check_unchanged()
                 output.commit()
+            work.remove()
         report = ConversionReport(
             target,
-            tuple(records[number] for number in range(len(plan.tensors))),
+            tuple(records),
             source.nbytes,
             output.size,
             clock.total,
@@ -82,9 +97,32 @@ def convert(
             method.statistics,
             method.folds,
             method.notes,
+            output.paths,
         )
         write_report(report)
         return report
+
+
+def _write(
+    plan: Plan, maker: TensorMaker, output: GgufOutput, work: WorkFolder, progress: ConversionProgress
+) -> list[TensorRecord]:
+    """Write what an earlier run has not written already. Returns the records of all tensors, in their order."""
+    journal = TensorJournal(work.journal, output.bring_to_disk)
+    earlier = journal.read(plan.tensors)
+    restored = output.restore({number: tensor.checksum for number, tensor in earlier.items()})
+    journal.begin(earlier[number] for number in sorted(restored))
+    records = {number: earlier[number].record for number in restored}
+    numbers = {tensor.tensor.name: number for number, tensor in enumerate(plan.tensors)}
+    if records:
+        progress.tensors_kept([records[number] for number in sorted(records)], len(plan.tensors))
+    with journal:
+        for made in maker.make([tensor for number, tensor in enumerate(plan.tensors) if number not in records]):
+            number = numbers[made.plan.tensor.name]
+            checksum = output.write_tensor(made.pieces, number)
+            records[number] = made.record()
+            journal.add(FinishedTensor(checksum, records[number]))
+            progress.tensor_done(records[number], len(records), len(plan.tensors))
+    return [records[number] for number in range(len(plan.tensors))]
 
 
 def dry_run(
@@ -126,11 +164,16 @@ def _check_needs(model_path: Path, target: Path, options: ConversionOptions) -> 
 
 
 def _opened(
-    model_path: Path, target: Path, options: ConversionOptions, progress: ConversionProgress
+    model_path: Path,
+    target: Path,
+    options: ConversionOptions,
+    progress: ConversionProgress,
+    work: WorkFolder | None = None,
 ) -> AbstractContextManager[Source]:
     least_bits = options.types.least_bits_per_weight
     folder = _statistics_folder(target, options)
-    return open_model(model_path, target, options.source, options.threads, progress, least_bits, folder)
+    kept = work.source if work else None
+    return open_model(model_path, target, options.source, options.threads, progress, least_bits, folder, kept)
 
 
 def _statistics_folder(target: Path, options: ConversionOptions) -> Path | None:
@@ -140,10 +183,26 @@ def _statistics_folder(target: Path, options: ConversionOptions) -> Path | None:
     return options.statistics.absolute().parent if options.statistics else options.source.work_dir or target.parent
 
 
-def _check_space(source: Source, target: Path, plan: Plan, options: ConversionOptions) -> None:
-    needs = [(target.parent, plan.nbytes, f"the output {target.name}")]
+def _check_splits(target: Path, plan: Plan, options: ConversionOptions, inputs: Sequence[Path]) -> None:
+    """Where there may be splits, refuse those that would be written over an input, and older ones beside them."""
+    if options.split is None:
+        return
+    paths = split_paths(target, len(split_tensors(plan.outputs, options.split)))
+    check_outputs(paths, inputs)
+    read = {path.resolve() for path in inputs}
+    with explained(f"cannot read the folder {target.parent}"):
+        stale = [path for path in stale_files(target, len(paths)) if path not in read]
+    if stale:
+        count = f"{len(paths)} splits" if len(paths) > 1 else "one file"
+        raise TargetError(
+            f"{stale[0]} is left of an older output, and the new one becomes {count}; remove it, or give another name"
+        )
+
+
+def _check_space(source: Source, target: Path, plan: Plan, options: ConversionOptions, work: WorkFolder) -> None:
+    needs = [(target.parent, plan.nbytes - work.allocated, f"the output {target.name}")]
     folder = _statistics_folder(target, options)
-    if folder is not None and plan.eoq_types:
+    if folder is not None and plan.eoq_types and not work.statistics.exists():
         matrices = ((t.name, t.row_length, t.matrices) for t in source.tensors if t.dimensions > 1)
         needs.append((folder, least_size(matrices), "the statistics"))
     check_space(*needs)

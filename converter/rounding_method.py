@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from converter.checkpoint import WorkFolder, statistics_facts
 from converter.options import ConversionOptions, RoundingOptions
 from converter.plan import Plan, TensorPlan
 from converter.plan.unmeasured import with_bits_for_unmeasured
@@ -109,7 +110,7 @@ def _scaled_copy(tensor: TensorInfo, folded: Folded) -> Iterator[RoundedRows]:
 @contextmanager
 def rounding_method(
     source: Source,
-    target: Path,
+    work: WorkFolder,
     plan: Plan,
     options: ConversionOptions,
     workers: RowWorkers,
@@ -118,7 +119,7 @@ def rounding_method(
 ) -> Iterator[RoundingMethod]:
     """Take statistics and search scales, as the options and the plan ask for. Statistics last as long as the context.
 
-    Raises OptionError, StatisticsError, CalibrationError, NoProgramError or TargetError.
+    Raises OptionError, ResumeError, StatisticsError, CalibrationError, NoProgramError or TargetError.
     """
     if not options.rounding.is_calibrated or not plan.eoq_types:
         rounder = _to_nearest(source, workers)
@@ -130,7 +131,9 @@ def rounding_method(
 
     with ExitStack() as stack:
         with clock.stage("calibrating"):
-            measured = stack.enter_context(obtain_statistics(source, target, options, progress))
+            measured = stack.enter_context(obtain_statistics(source, options, work.statistics, progress))
+            if options.statistics is not None:
+                work.pin("statistics", statistics_facts(options.statistics))
         stack.enter_context(torch_settings(options.threads))
         statistics = ShrunkStatistics(measured, options.rounding.shrinkage)
         yield _calibrated(source, statistics, workers, plan, options.rounding, progress, clock)

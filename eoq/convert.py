@@ -3,16 +3,21 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eoq.common_options import (
     add_calibration_options,
     add_source_options,
     calibration_options,
     given,
+    parse_size,
     source_access,
 )
 from terminal.text import say
 from terminal.tool import run_tool
+
+if TYPE_CHECKING:
+    from gguf_files.output import SplitLimit
 
 EXAMPLES = """\
 examples:
@@ -75,6 +80,13 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     how("--shrinkage", type=float, metavar="X", help="share of the inputs' correlations not to rely on (default: 0.5)")
     how("--effort", type=int, metavar="N", help="how widely to search eoq2t to eoq5t, 1 (fast) to 3 (default: 2)")
     add("--allow-requantize", action="store_true", help="accept a model that is quantised already")
+    add("--resume", action="store_true", help="go on with a conversion to OUT.gguf that broke off, if there is one")
+    add(
+        "--split-max-size",
+        metavar="SIZE",
+        help="write splits of that many bytes of tensors at most, such as 8G or 500M (of 1000 each)",
+    )
+    add("--split-max-tensors", metavar="N", type=int, help="write splits of that many tensors at most")
     add_source_options(parser, beside="the output")
     ray = "round on the Ray cluster at this address (HOST:PORT, or auto for the one that this machine belongs to), as"
     add("--ray", metavar="ADDRESS", help=f"{ray} its nodes see the same files (default: on this machine alone)")
@@ -83,8 +95,8 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     arguments = parser.parse_args(words)
     if arguments.stats and arguments.imatrix:
         parser.error("--stats and --imatrix are two sources of the same statistics; give one")
-    if arguments.resume and not arguments.stats:
-        parser.error("--resume goes on with a calibration that --stats keeps; name its file with --stats")
+    if arguments.resume and arguments.dry_run:
+        parser.error("--dry-run begins nothing that could be gone on with; leave --resume out")
     if arguments.rtn and (arguments.stats or arguments.imatrix or arguments.calib):
         parser.error("--rtn uses no statistics; leave --stats, --imatrix and --calib out")
     return arguments
@@ -94,7 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
     from converter import ConversionOptions, ConversionProgress, RoundingOptions, TypeOptions, convert, dry_run
     from converter.errors import StatisticsError
     from converter.plan import read_plan_file
-    from converter.plan.tables import size_lines, tensor_lines
+    from converter.plan.tables import size_lines, split_lines, tensor_lines
     from converter.report import report_path
     from converter.report.display import ConversionDisplay
     from output_files.target import check_outputs
@@ -120,12 +132,15 @@ def run(arguments: argparse.Namespace) -> None:
         calibration=calibration_options(arguments),
         source=source_access(arguments, allow_requantize=arguments.allow_requantize),
         ray=arguments.ray,
+        split=_split_limit(arguments),
+        resume=arguments.resume,
         **given(threads=arguments.threads),
     )
     proposals = read_plan_file(arguments.plan) if arguments.plan else None
     if arguments.dry_run:
         planned = dry_run(arguments.model, arguments.output, options, proposals=proposals)
-        say([*tensor_lines(planned), "", *size_lines(planned, planned.trained_context or _CONTEXT)])
+        splits = split_lines(planned, arguments.output, options.split) if options.split else []
+        say([*tensor_lines(planned), "", *size_lines(planned, planned.trained_context or _CONTEXT), *splits])
         return
     if arguments.quiet:
         convert(arguments.model, arguments.output, options, ConversionProgress(), proposals)
@@ -135,6 +150,20 @@ def run(arguments: argparse.Namespace) -> None:
     display.summary(report)
     if arguments.table:
         display.table(report)
+
+
+def _split_limit(arguments: argparse.Namespace) -> "SplitLimit | None":
+    """Raises OptionError."""
+    from converter.errors import OptionError
+    from gguf_files.output import SplitLimit
+
+    size, tensors = arguments.split_max_size, arguments.split_max_tensors
+    if size is None and tensors is None:
+        return None
+    nbytes = None if size is None else parse_size("--split-max-size", size)
+    if tensors is not None and tensors < 1:
+        raise OptionError(f"--split-max-tensors must be at least 1, not {tensors}")
+    return SplitLimit(nbytes, tensors)
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:

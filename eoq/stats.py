@@ -46,6 +46,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add("output", metavar="OUT", type=Path, help="file to write; an existing one is replaced when all is done")
     add("--by-text", action="store_true", help="one file for each text, in the folder OUT, to be mixed later")
     add_calibration_options(collect)
+    add("--resume", action="store_true", help="go on with an interrupted calibration where it has a checkpoint")
     add_source_options(collect, beside="the output")
     add("--quiet", action="store_true", help="print nothing but errors")
     return parser.parse_args(words)

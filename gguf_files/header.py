@@ -35,7 +35,7 @@ MOST_ALIGNMENT = 1 << 20
 MOST_NAME_BYTES = 63
 """ggml keeps a name with its NUL in 64."""
 _LARGEST = 2**63 - 1
-_ALIGNMENT_KEY = "general.alignment"
+ALIGNMENT_KEY = "general.alignment"
 
 _SCALARS = {
     GGUFValueType.UINT8: "<B",
@@ -231,11 +231,11 @@ def check_loadable(metadata: Sequence[MetadataEntry], tensors: Sequence[TensorEn
 
 
 def _alignment(metadata: Sequence[MetadataEntry]) -> int:
-    entry = next((e for e in metadata if e.key == _ALIGNMENT_KEY), None)
+    entry = next((e for e in metadata if e.key == ALIGNMENT_KEY), None)
     if entry is None:
         return int(GGUF_DEFAULT_ALIGNMENT)
     if entry.type != GGUFValueType.UINT32 or not isinstance(alignment := entry.value, int):
-        raise _damaged(f"its {_ALIGNMENT_KEY} is not of type uint32")
+        raise _damaged(f"its {ALIGNMENT_KEY} is not of type uint32")
     if not 1 <= alignment <= MOST_ALIGNMENT or alignment & (alignment - 1):
         raise _damaged(f"its alignment is {alignment}, not a power of two up to {MOST_ALIGNMENT}")
     return alignment

@@ -1,6 +1,5 @@
 """The model to convert: the tensors and metadata of a GGUF file, or of all its splits."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from numpy.typing import NDArray
 from gguf_files.errors import SourceError
 from gguf_files.header import MetadataEntry
 from gguf_files.mapped import MappedGguf
+from gguf_files.output.splits import SPLIT_NAME, split_paths
 from gguf_files.tensor_types import row_bytes
 from gguf_files.tensors import TensorInfo
 from gguf_files.unchanged import FileState
 from gguf_files.vocabulary import check_vocabulary
-
-_SPLIT_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -98,13 +96,13 @@ def _other_splits(first: MappedGguf) -> list[MappedGguf]:
     count = first.header.get("split.count")
     if not isinstance(count, int) or count <= 1:
         return []
-    name = _SPLIT_NAME.fullmatch(first.path.name)
+    name = SPLIT_NAME.fullmatch(first.path.name)
     if name is None or int(name["count"]) != count:
         raise SourceError(
             f"{first.path} is one of {count} splits but not named so (NAME-00001-of-{count:05}.gguf); "
             "give the splits their names back, or join them with llama-gguf-split --merge"
         )
-    paths = [first.path.with_name(f"{name['stem']}-{i:05}-of-{count:05}.gguf") for i in range(1, count + 1)]
+    paths = split_paths(first.path.with_name(name["stem"] + ".gguf"), count)
     if first.header.get("split.no") != 0 or first.path != paths[0]:
         raise SourceError(f"{first.path} is not the first of its {count} splits; give {paths[0]}")
     missing = [path.name for path in paths if not path.exists()]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from eoq_formats.errors import EoqError
-from gguf_files.errors import SourceError
+from gguf_files.errors import ChangedSourceError, SourceError
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def _check(states: Mapping[Path, FileState]) -> None:
             raise changed(path)
 
 
-def changed(path: Path) -> SourceError:
+def changed(path: Path) -> ChangedSourceError:
     """The error for a file that is not what it was."""
-    return SourceError(f"{path} was changed or cut short while it was read; start again once nothing writes to it")
+    return ChangedSourceError(
+        f"{path} was changed or cut short while it was read; start again once nothing writes to it"
+    )

@@ -24,6 +24,11 @@ def json_text(value: object, indent: int | None = None) -> str:
     return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
 
 
+def exact_json(value: object) -> str:
+    """A value in JSON of Python's own, which has NaN and infinities: for what this program reads again."""
+    return json.dumps(value, ensure_ascii=True)
+
+
 def lines_of_json(values: Mapping[str, object]) -> str:
     """A line for each key, and for each item of a list: json.dumps takes 10 s for the lines of 10^5 tensors."""
     return "{\n" + ",\n".join(f" {json_text(key)}: {_entry(value)}" for key, value in values.items()) + "\n}\n"

@@ -67,10 +67,19 @@ def _leftovers_of(target: Path) -> Iterator[None]:
     finally:
         part, checkpoint, unfinished = leftovers(target)
         unfinished.unlink(missing_ok=True)
+        if not checkpoint.exists():
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def checkpoint_named(target: Path) -> Iterator[None]:
+    """For a calibration to a file of the user's: if it breaks off, the tool's last words name its checkpoint."""
+    try:
+        yield
+    finally:
+        _, checkpoint, _ = leftovers(target)
         if checkpoint.exists():
             keep(f"{checkpoint} is kept for --resume")
-        else:
-            part.unlink(missing_ok=True)
 
 
 def _arguments(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from converter.calibrate.calibrate import PROGRAM, calibrate
+from converter.calibrate.calibrate import PROGRAM, calibrate, checkpoint_named
 from converter.calibrate.texts import check_texts, text_files
 from converter.errors import CalibrationError
 from converter.ingest import open_model
@@ -33,7 +33,7 @@ def collect_statistics(
     with claimed([target], [model_path, *(text.path for text in options.texts)]):
         check_texts(options.texts)
         find_program(PROGRAM, options.llama_bin)  # a folder takes long to open
-        with open_model(model_path, target, access, threads, progress) as source:
+        with open_model(model_path, target, access, threads, progress) as source, checkpoint_named(target):
             return calibrate(source, target, options, threads, progress)
 
 
@@ -68,5 +68,6 @@ def collect_by_text(
                 check_not_input(target, source.paths)
             for text, target in zip(texts, targets, strict=True):
                 alone = replace(options, texts=(CalibrationText(text.path),), tokens=tokens)
-                found.append(calibrate(source, target, alone, threads, progress))
+                with checkpoint_named(target):
+                    found.append(calibrate(source, target, alone, threads, progress))
         return found

@@ -1,8 +1,10 @@
 """Plans as text for people."""
 
 from collections import Counter
+from pathlib import Path
 
 from converter.plan.memory import PlannedFile
+from gguf_files.output.splits import SplitLimit, split_paths, split_tensors
 from gguf_files.tensor_types import type_name
 
 _NAME_WIDTH = 32
@@ -17,6 +19,15 @@ def tensor_lines(planned: PlannedFile) -> list[str]:
             f"{t.nbytes / 1000:>10,.1f}  {t.why}"
         )
     return lines
+
+
+def split_lines(planned: PlannedFile, target: Path, limit: SplitLimit) -> list[str]:
+    """A line for each file of an output to `target` in splits."""
+    groups = split_tensors(planned.plan.outputs, limit)
+    return [
+        f"{path.name}: {sum(t.nbytes for t in group) / 1e6:,.1f} MB in {len(group)} tensors"
+        for path, group in zip(split_paths(target, len(groups)), groups, strict=True)
+    ]
 
 
 def size_lines(planned: PlannedFile, context: int) -> list[str]:

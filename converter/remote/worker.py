@@ -1,29 +1,27 @@
 """What runs on a node of the cluster: opens the model once, and rounds the tensors that come."""
 
-import platform
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import numpy as np
 
+from converter.checkpoint.facts import library_versions
 from converter.errors import ClusterError
 from converter.plan import TensorPlan
 from converter.remote.shared_files import SharedFile
 from converter.report import ConversionProgress, TensorRecord
+from converter.report.metadata import TOOL
 from converter.rounded_tensors import RoundedHere
 from converter.rounding_method import RoundingRecipe
 from eoq_formats.errors import EoqError
 from gguf_files.source import Source, open_gguf
 from gguf_files.weights import Bytes, RowWorkers
 
-_PACKAGES = ("numpy", "numba", "torch", "gguf")
-
 
 def versions() -> dict[str, str]:
     """Of what decides the bytes of a conversion, by name."""
-    return {"Python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    return {"EOQ": TOOL, **library_versions()}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ def as_json(report: ConversionReport) -> dict[str, Any]:
     weighted = [r.weighted for r in report.records if r.weighted is not None]
     return {
         "version": VERSION,
-        "file": report.target.name,
+        "file": (report.files[0] if report.files else report.target).name,
+        "files": [path.name for path in report.files],
         "method": report.method,
         "options": list(report.options),
         "statistics": report.statistics,

@@ -1,6 +1,7 @@
 """A conversion on the terminal: a line a tensor, a bar with the time left, and a summary. Plain lines elsewhere."""
 
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +34,10 @@ class ConversionDisplay(ConversionProgress):
 
     def advance(self, amount: int) -> None:
         self._bar.advance(amount)
+
+    def tensors_kept(self, records: Sequence[TensorRecord], count: int) -> None:
+        self._bar.advance(sum(record.plan.tensor.weights for record in records))
+        self._bar.print(f"[{len(records)}/{count}] tensors are kept from the run that broke off")
 
     def tensor_done(self, record: TensorRecord, number: int, count: int) -> None:
         self._bar.print(f"[{number:{len(str(count))}}/{count}] {tensor_line(record)}")
@@ -84,14 +89,17 @@ def error_table(report: ConversionReport) -> list[str]:
 def summary_lines(report: ConversionReport) -> list[str]:
     """Sizes, bits a weight, types, and what did not get the type that was chosen."""
     types = Counter(type_name(r.plan.type) for r in report.records)
+    first = report.files[0] if report.files else report.target
     ratio = report.target_bytes / report.source_bytes
     lines = [
-        f"{report.target}: {_mib(report.target_bytes)}, {100 * ratio:.1f} % of the source's "
+        f"{first}: {_mib(report.target_bytes)}, {100 * ratio:.1f} % of the source's "
         f"{_mib(report.source_bytes)}; {report.bits_per_weight:.3f} bits a weight over {report.weights:,} weights",
         "tensors: " + ", ".join(f"{count} {name}" for name, count in types.most_common()),
         f"time: {report.seconds:.1f} s"
         + (f" ({', '.join(f'{name} {s:.1f} s' for name, s in report.stages.items())})" if report.stages else ""),
     ]
+    if len(report.files) > 1:
+        lines.append(f"splits: {len(report.files)} files, {report.files[0].name} to {report.files[-1].name}")
     if report.statistics:
         lines.append(f"statistics: {report.statistics}")
     if report.folds:

@@ -4,8 +4,9 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any, Self
 
 from converter.plan import TensorPlan
 from converter.rounding.rounded_rows import WeightedError
@@ -36,6 +37,30 @@ class TensorRecord:
     is_scaled: bool = False
     """Whether AWQ scales are folded into it."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """All but the plan, in JSON's objects."""
+        figures = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "plan"}
+        return figures | {"weighted": None if self.weighted is None else asdict(self.weighted)}
+
+    @classmethod
+    def of_figures(cls, plan: TensorPlan, figures: Mapping[str, Any]) -> Self:
+        """The record that `figures` are of. Raises KeyError, TypeError or ValueError for anything else."""
+        weighted, notes = figures["weighted"], figures["notes"]
+        if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+            raise TypeError("notes")
+        return cls(
+            plan,
+            float(figures["signal"]),
+            float(figures["error"]),
+            float(figures["seconds"]),
+            str(figures["method"]),
+            None if weighted is None else WeightedError(**{name: float(value) for name, value in weighted.items()}),
+            float(figures["damping"]),
+            bool(figures["is_scaled"]),
+            tuple(notes),
+        )
 
     @property
     def error_db(self) -> float | None:
@@ -108,6 +133,8 @@ class ConversionReport:
     folds: tuple[FoldRecord, ...] = ()
     notes: tuple[str, ...] = ()
     """What the user should hear of, not about one tensor alone."""
+    files: tuple[Path, ...] = ()
+    """The output: `target`, or its splits."""
 
     @property
     def path(self) -> Path:

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("converter.ingest", "converter.statistics", "converter.plan"),
     ("converter.rounding", "converter.calibrate"),
     ("converter.report",),
-    ("converter.scaling", "converter.plan.planners"),
+    ("converter.scaling", "converter.plan.planners", "converter.checkpoint"),
     ("converter.plan.cluster",),
     ("converter.rounding_method",),
     ("converter.rounded_tensors",),

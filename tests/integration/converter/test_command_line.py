@@ -1,5 +1,7 @@
 """The command line: what it prints, and how it fails."""
 
+import json
+import re
 import signal
 from pathlib import Path
 
@@ -52,6 +54,11 @@ def test_quiet_prints_nothing_and_a_rerun_replaces_the_file(source: Path, folder
         (["--tensor-type", "attn_q"], "not of the form REGEX=TYPE"),
         (["--tensor-type", "attn_q=tq1_0"], "blk.0.attn_q.weight has rows of 128"),
         (["--threads", "0"], "threads"),
+        (["--split-max-size", "8"], "--split-max-size is a number with M or G behind it, such as 500M or 8G, not '8'"),
+        (["--split-max-size", "0G"], "not '0G'"),
+        (["--split-max-size", "-1G"], "not '-1G'"),
+        (["--split-max-size", "9999999999G"], "not '9999999999G'"),
+        (["--split-max-tensors", "0"], "--split-max-tensors must be at least 1, not 0"),
     ],
 )
 def test_bad_options(arguments: list[str], message: str, source: Path, folder: Path) -> None:
@@ -99,12 +106,44 @@ def test_bad_targets(source: Path, folder: Path) -> None:
     assert source.read_bytes() == before and len(list(folder.iterdir())) == 2
 
 
+def test_splits_are_told(source: Path, folder: Path) -> None:
+    options = ("--split-max-size", "50K", "--split-max-tensors", "5")
+    planned = run_tool(source, folder / "m.gguf", *options, "--dry-run")
+    assert planned.returncode == 0 and not list(folder.iterdir())
+    done = run_tool(source, folder / "m.gguf", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    names = sorted(path.name for path in folder.glob("*.gguf"))
+    assert names == [f"m-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    assert [line.partition(":")[0] for line in planned.stdout.splitlines()[-3:]] == names
+    assert f"{folder / names[0]}: " in done.stdout and f"splits: 3 files, {names[0]} to {names[2]}" in done.stdout
+    assert json.loads((folder / "m.report.json").read_text())["files"] == names
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
-def test_interruption_leaves_nothing(number: signal.Signals, folder: Path, tmp_path: Path) -> None:
+def test_an_interrupted_conversion_is_gone_on_with(number: signal.Signals, folder: Path, tmp_path: Path) -> None:
     weights = random_weights(1, 1024, 2048)
     source = write_gguf(tmp_path / "large.gguf", {f"blk.{i}.ffn_up.weight": weights for i in range(48)})
+    target, work = folder / "m.gguf", folder / "m.gguf.work"
+    target.write_bytes(b"old")
+    status, errors = run_and_signal(lambda line: "[ 2/48]" in line, number, source, target, "--threads", "1")
+    words = (
+        rf"error: interrupted; kept in {work}: (\d+) finished tensors; the same command with --resume goes on with it"
+    )
+    said = re.fullmatch(words + "\n", errors)
+    assert status == 128 + number and said and 2 <= int(said[1]) < 48, errors
+    assert sorted(folder.iterdir()) == [target, work] and target.read_bytes() == b"old"
+    done = run_tool(source, target, "--threads", "1", "--resume")
+    assert (done.returncode, done.stderr) == (0, f"note: going on with {said[1]} finished tensors of {work}\n")
+    assert f"[{said[1]}/48] tensors are kept from the run that broke off" in done.stdout
+    assert sorted(path.name for path in folder.iterdir()) == ["m.gguf", "m.report.json"]
+    assert run_tool(source, folder / "again.gguf").returncode == 0
+    assert target.read_bytes() == (folder / "again.gguf").read_bytes()
+
+
+def test_an_interruption_before_the_first_tensor_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    source = write_gguf(tmp_path / "large.gguf", {"blk.0.ffn_up.weight": random_weights(1, 16, 1024, 2048)})
     target = folder / "m.gguf"
     target.write_bytes(b"old")
-    status, errors = run_and_signal(lambda line: line.startswith("[ 1/48]"), number, source, target, "--threads", "1")
-    assert (status, errors) == (128 + number, "error: interrupted; nothing was written\n")
+    status, errors = run_and_signal(lambda line: "quantising" in line, signal.SIGINT, source, target, "--threads", "1")
+    assert (status, errors) == (130, "error: interrupted; nothing was written\n")
     assert list(folder.iterdir()) == [target] and target.read_bytes() == b"old"

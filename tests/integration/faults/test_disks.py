@@ -20,34 +20,47 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_gguf(tmp_path_factory.mktemp("source") / "model.gguf", tiny_model())
 
 
-def run_after(preparation: str, source: Path, target: Path) -> "subprocess.CompletedProcess[str]":
+def run_after(preparation: str, source: Path, target: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     """Convert to nearest in a process that has been prepared for it."""
     script = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from eoq.convert import main
 {preparation}
-sys.exit(main([{str(source)!r}, {str(target)!r}, "--rtn", "--quiet"]))
+sys.exit(main([{str(source)!r}, {str(target)!r}, "--rtn", "--quiet", *{options!r}]))
 """
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("size", [100, 4000, SIZE // 2, SIZE])
 def test_files_that_can_grow_no_more(size: int, source: Path, folder: Path) -> None:
-    """In the head, in the first tensor and later; also where numba would keep what it compiles."""
+    """In what is kept first, in the head, and in tensors; also where numba would keep what it compiles."""
     target = folder / "m.gguf"
     target.write_bytes(b"old")
     done = run_after(f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))", source, target)
-    assert_refused(done, f"cannot write {target}: File too large")
-    assert [path.name for path in folder.iterdir()] == ["m.gguf"] and target.read_bytes() == b"old"
+    assert_refused(done, f"error: cannot write {target}")
+    assert ": File too large" in done.stderr
+    assert target.read_bytes() == b"old"
+    left = sorted(path.name for path in folder.iterdir())
+    if size == 100:
+        assert left == ["m.gguf"]
+        return
+    # what fitted is kept, for when there is more room
+    assert left == ["m.gguf", "m.gguf.work"] and "; the same command with --resume goes on with it" in done.stderr
+    assert run_after("", source, target, "--resume").returncode == 0
+    assert run_after("", source, folder / "again.gguf").returncode == 0
+    assert target.read_bytes() == (folder / "again.gguf").read_bytes() and not (folder / "m.gguf.work").exists()
 
 
 def test_a_report_for_which_there_is_no_room(source: Path, folder: Path) -> None:
     preparation = """
 import errno
 from pathlib import Path
+real = Path.write_bytes
 def write_bytes(self, data):
-    raise OSError(errno.ENOSPC, "No space left on device")
+    if ".report.json." in self.name:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return real(self, data)
 Path.write_bytes = write_bytes
 """
     target, report = folder / "m.gguf", folder / "m.report.json"
@@ -82,7 +95,7 @@ try:
     convert(Path({str(source)!r}), folder / "m.gguf", ConversionOptions(rounding=RoundingOptions("nearest", awq=False)),
             Filling())
 except EoqError as error:
-    print(error, [path.name for path in folder.iterdir()])
+    print(error, sorted(path.name for path in folder.iterdir()))
 PYTHON
 """
     if shutil.which("unshare") is None:
@@ -90,7 +103,9 @@ PYTHON
     done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
     if "unshare" in done.stderr or done.returncode == 77:
         pytest.skip("this user may not mount")
-    assert done.stdout == f"cannot write {folder / 'm.gguf'}: No space left on device ['other']\n", done.stderr
+    assert done.stdout == f"cannot write {folder / 'm.gguf'}: No space left on device ['m.gguf.work', 'other']\n", (
+        done.stderr
+    )
 
 
 def test_a_place_to_keep_compiled_functions_is_not_needed(source: Path, folder: Path) -> None:

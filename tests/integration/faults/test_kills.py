@@ -1,5 +1,6 @@
 """Conversions that are killed at any point, and two at once: the target is whole or as it was, and leftovers go."""
 
+import json
 import os
 import random
 import signal
@@ -64,17 +65,61 @@ def test_kills_at_random_points(source: Path, folder: Path, pytestconfig: pytest
         assert target.read_bytes() in (b"old", rest[expected])
         left = [path for path in folder.iterdir() if path not in (target, *rest)]
         assert all(
-            path.name.startswith((".m.gguf.", ".m.report.json.")) or path.name == "m.report.json" for path in left
+            path.name.startswith((".m.gguf.", ".m.report.json.")) or path.name in ("m.report.json", "m.gguf.work")
+            for path in left
         ), left
     assert killed > kills / 3
     with start(source, target) as process:
         wait_for(process, f"[ 3/{TENSORS}]")
         process.kill()
+    work = folder / "m.gguf.work"
     done = run_tool(source, target, "--threads", "1", "--quiet")
     assert done.returncode == 0 and done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith(f"note: removed what a killed run left in {folder}: .m.gguf.")
+    assert done.stderr.startswith(f"note: removed what an unfinished run left in {work} (")
+    assert done.stderr.endswith("; --resume would have gone on with it\n")
     assert target.read_bytes() == rest[expected]
     assert {path.name for path in folder.iterdir()} == {"m.gguf", "m.report.json", *(path.name for path in rest)}
+
+
+@pytest.mark.parametrize("splits", [(), ("--split-max-tensors", "5")], ids=["one file", "splits"])
+def test_a_killed_conversion_is_gone_on_with(
+    splits: tuple[str, ...], source: Path, folder: Path, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """Killed up to three times at random points, at last it has the bytes of a conversion that nobody killed."""
+    kills: int = pytestconfig.getoption("--kills")
+    expected = tmp_path / "expected"
+    expected.mkdir()
+    began = time.monotonic()
+    assert run_tool(source, expected / "m.gguf", "--threads", "1", *splits).returncode == 0
+    longest = time.monotonic() - began
+    files = {path.name: path.read_bytes() for path in expected.glob("*.gguf")}
+    assert len(files) == (5 if splits else 1)
+    chosen = random.Random(2)
+    killed = kept = 0
+    while killed < kills:
+        for path in folder.iterdir():
+            path.unlink()
+        for _ in range(chosen.randint(1, 3)):
+            with start(source, folder / "m.gguf", *splits, "--resume") as process:
+                assert process.stdout is not None
+                if chosen.random() < 2 / 3:  # amid the work, wherever it begins
+                    last = chosen.randint(2, TENSORS)
+                    next((line for line in process.stdout if line.startswith(f"[{last:2}/")), None)
+                    time.sleep(chosen.uniform(0, 0.05))
+                else:
+                    time.sleep(chosen.uniform(0, longest))
+                process.kill()
+                process.communicate(timeout=LONGEST)
+            killed += process.returncode == -signal.SIGKILL
+        done = run_tool(source, folder / "m.gguf", *splits, "--threads", "1", "--resume")
+        assert done.returncode == 0 and done.stderr.count("\n") <= 2, done.stderr
+        kept += "tensors are kept from the run that broke off" in done.stdout
+        assert {path.name: path.read_bytes() for path in folder.glob("*.gguf")} == files
+        assert {path.name for path in folder.iterdir()} == {*files, "m.report.json"}
+        report = json.loads((folder / "m.report.json").read_text())
+        wanted = json.loads((expected / "m.report.json").read_text())
+        assert [t | {"seconds": 0} for t in report["tensors"]] == [t | {"seconds": 0} for t in wanted["tensors"]]
+    assert kept > 0
 
 
 def test_a_second_conversion_to_one_target_is_refused(source: Path, folder: Path) -> None:
@@ -111,10 +156,10 @@ def test_the_converter_of_folders_ends_with_a_killed_tool(folder: Path, tmp_path
     while child.exists() and child.read_text().split()[2] != "Z":
         assert time.monotonic() < deadline, "the converter goes on"
         time.sleep(0.02)
-    scratch, *locks = sorted(path.name for path in folder.iterdir())
-    assert scratch.startswith(".eoq-") and locks == [".m.gguf.lock", ".m.report.json.lock"]
+    assert sorted(path.name for path in folder.iterdir()) == [".m.gguf.lock", ".m.report.json.lock", "m.gguf.work"]
     (tree / "convert_hf_to_gguf.py").write_text("raise SystemExit('no')")
     done = run_tool(model, folder / "m.gguf", "--llama-dir", tree)
     note, error = done.stderr.splitlines()
-    assert note.startswith(f"note: removed what a killed run left in {folder}: .eoq-") and error.startswith("error: ")
+    assert note == f"note: removed what an unfinished run left in {folder / 'm.gguf.work'} (0.0 MiB)"
+    assert error.startswith("error: ")
     assert not list(folder.iterdir())

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from converter import CalibrationOptions, ConversionOptions, ConversionProgress, SourceAccess, convert
+from converter.errors import CalibrationError
 from converter.statistics.least_size import least_size
-from eoq_formats.errors import EoqError
+from eoq_formats.errors import EoqError, ScaleOverflowError
 from evaluation import EvaluationOptions, EvaluationProgress, evaluate
 from gguf_files.errors import SourceError
 from output_files.claim import kept
@@ -109,21 +110,64 @@ def test_a_calibration_is_kept_from_the_moment_it_is_done(
     source: Path, folder: Path, tmp_path: Path, calibrated_by: MakeProgram, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept()
-    target, options = folder / "m.gguf", calibrated_by("")
+    target, work, options = folder / "m.gguf", folder / "m.gguf.work", calibrated_by("")
     with pytest.raises(EoqError, match="something happened"):
         convert(source, target, options, Failing())
+    assert list(folder.iterdir()) == [work]
+    assert (work / "statistics.gguf").read_bytes() == (tmp_path / "ready.stats").read_bytes()
+    assert kept() == [f"kept in {work}: the calibration; the same command with --resume goes on with it"]
+    broken = calibrated_by("sys.exit('error: begun')")
+    convert(source, target, replace(broken, resume=True))
+    assert {path.name for path in folder.iterdir()} == {"m.gguf", "m.report.json"}
+    convert(source, folder / "again.gguf", replace(calibrated_by(""), resume=True))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"note: going on with the calibration of {work}",
+        f"note: there is no unfinished work in {folder / 'again.gguf.work'} to go on with",
+    ]
+    assert (folder / "again.gguf").read_bytes() == target.read_bytes()
+
+
+def test_a_calibration_outlives_what_the_same_command_would_meet_again(
+    source: Path, folder: Path, tmp_path: Path, calibrated_by: MakeProgram
+) -> None:
+    kept()
+    options = calibrated_by("")
+
+    class Meets(ConversionProgress):
+        def stage(self, name: str, total: int) -> None:
+            if name == "quantising":
+                raise ScaleOverflowError("too large")
+
+    with pytest.raises(ScaleOverflowError):
+        convert(source, folder / "m.gguf", options, Meets())
     (statistics,) = folder.iterdir()
     assert statistics.read_bytes() == (tmp_path / "ready.stats").read_bytes()
-    assert statistics.name.startswith("m.gguf.") and statistics.suffix == ".stats"
     assert kept() == [f"the calibration is kept in {statistics}: go on with --stats {statistics}"]
-    assert not caplog.records
-    convert(source, target, options)
-    assert {path.name for path in folder.iterdir()} == {"m.gguf", "m.report.json", statistics.name}
-    (record,) = caplog.records
-    assert record.getMessage() == f"note: {statistics} is the calibration of a run that broke off: --stats uses it"
-    again = folder / "again.gguf"
-    convert(source, again, ConversionOptions(statistics=statistics, threads=1))
-    assert again.read_bytes() == target.read_bytes()
+    convert(source, folder / "m.gguf", ConversionOptions(statistics=statistics, threads=1))
+
+
+def test_a_checkpoint_of_a_calibration_is_gone_on_with(
+    source: Path, folder: Path, tmp_path: Path, calibrated_by: MakeProgram
+) -> None:
+    """With as much memory; with another bound it begins anew, as the sums that are held at a time are others."""
+    kept()
+    target, work, told = folder / "m.gguf", folder / "m.gguf.work", tmp_path / "told"
+    tell = f"open({str(told)!r}, 'w').write(' '.join(sys.argv))\nimport os\nout = sys.argv[sys.argv.index('-o') + 1]\n"
+    with pytest.raises(CalibrationError):
+        convert(source, target, calibrated_by(f"{tell}open(out + '.checkpoint', 'w').close()\nsys.exit('error: no')"))
+    checkpoint = next(work.glob("calibration-*/*.checkpoint"))
+    assert kept() == [
+        f"kept in {work}: a checkpoint of the calibration; the same command with --resume goes on with it"
+    ]
+    found = "open(out + '.found', 'w').close() if os.path.exists(out + '.checkpoint') else None\nsys.exit('error: no')"
+    again = replace(calibrated_by(tell + found), resume=True)
+    with pytest.raises(CalibrationError):
+        convert(source, target, again)
+    assert checkpoint.with_name("statistics.gguf.found").exists() and "--resume" in told.read_text()
+    less = replace(again, calibration=replace(again.calibration, memory_limit=1 << 20))
+    with pytest.raises(CalibrationError):
+        convert(source, target, less)
+    assert not list(folder.iterdir()) and not checkpoint.exists()
 
 
 def test_a_calibration_that_fails_leaves_nothing(source: Path, folder: Path, calibrated_by: MakeProgram) -> None:

@@ -1,0 +1,80 @@
+"""What decides the bytes of a conversion, as text: of two runs with equal facts one goes on with the other's work."""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from converter.checkpoint.work_folder import WORK_DIR
+from converter.options import OWN_TEXT, CalibrationOptions, ConversionOptions
+from converter.report.metadata import TOOL
+from gguf_files.errors import SourceError
+from input_files.ordinary import check_ordinary
+
+_WHOLE_BYTES = 1 << 24
+"""Files up to this size, such as configurations and tokenizers, are read to their end; of larger ones the beginning
+is, which in files of weights is their head."""
+_DECIDING = ("numba", "numpy", "torch")
+"""Packages whose sums of floats calibrated conversions are made of; rounding to nearest is exact."""
+
+
+def conversion_facts(files: Iterable[Path], recorded: Sequence[str], options: ConversionOptions) -> dict[str, str]:
+    """Facts of a conversion of a model in these files, by the name that a user knows them by.
+
+    `recorded` are its options as the output has them. Raises SourceError for a file that cannot be read.
+    """
+    facts = {"a converter": TOOL}
+    for text in recorded:
+        name, _, value = text.partition("=")
+        name = f"--{name}"
+        facts[name] = f"{facts[name]}, {value}" if name in facts else value
+    if options.split is not None:
+        facts["splits of at most"] = options.split.text
+    if options.source.work_dir is not None:
+        facts[WORK_DIR] = str(options.source.work_dir.resolve())
+    facts |= {file.name: _of_file(file) for file in files}
+    if options.rounding.is_calibrated:
+        facts |= {"--threads": str(options.threads), "--device": options.rounding.device}
+        facts |= library_versions()
+        if options.statistics is None:
+            facts |= _of_calibration(options.calibration)
+    return facts
+
+
+def library_versions() -> dict[str, str]:
+    """Of the packages whose sums of floats decide the bytes of calibrated conversions, by name."""
+    return {name: version(name) for name in _DECIDING}
+
+
+def statistics_facts(path: Path) -> dict[str, str]:
+    """Facts of a file of statistics that is the user's. Raises SourceError where it cannot be read."""
+    return {f"the statistics {path.name}": _of_file(path)}
+
+
+def _of_calibration(options: CalibrationOptions) -> dict[str, str]:
+    """How much memory it may take makes no difference to its sums."""
+    facts = {
+        "--calib-tokens": str(options.tokens),
+        "--calib-length": str(options.sequence_length),
+        "--gpu-layers": str(options.gpu_layers),
+        "--all-experts": str(options.all_experts),
+        "texts by --calib": str(len(options.texts)),
+    }
+    for number, text in enumerate(options.texts, 1):
+        content = "the model's own" if text.path == OWN_TEXT else _of_file(text.path)
+        facts[f"text {number}, {text.path.name}"] = f"{content}, weight {text.weight:g}"
+    return facts
+
+
+def _of_file(path: Path) -> str:
+    check_ordinary(path, SourceError)
+    try:
+        with path.open("rb") as file:
+            status = path.stat()
+            checksum = zlib.crc32(file.read(_WHOLE_BYTES))
+    except OSError as e:
+        raise SourceError(f"{path} cannot be read: {e.strerror}") from None
+    seconds, nanoseconds = divmod(status.st_mtime_ns, 10**9)
+    changed = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{nanoseconds:09}"
+    return f"{status.st_size:,} bytes, changed {changed} UTC, CRC-32 {checksum:08x}"
