@@ -15,13 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converter import ConversionOptions, ConversionReport, RoundingOptions, TypeOptions, convert
+from converter import ConversionOptions, RoundingOptions, TypeOptions, convert
 from converter.errors import ClusterError, OptionError
 from converter.remote import ray_rounding
 from converter.remote.shared_files import SharedFile
+from converter.statistics import fingerprint
+from converter.statistics.moments_file import InputLayout, StatisticsHead, StatisticsWriter
+from converter.statistics.triangle import pack
 from eoq_formats.errors import NonFiniteWeightError
+from gguf_files.source import open_gguf
 from tests.integration.converter.command_line import TOOL
 from tests.samples.gguf_samples import random_weights, tiny_model, write_gguf
+from tests.samples.moments_samples import inputs, mean_of_products
 from tests.samples.waiting import LONGEST
 from tests.unit.converter.test_rounding_method import write_model, write_moments
 
@@ -49,10 +54,6 @@ def cluster() -> Iterator[str]:
             yield ray.get_runtime_context().gcs_address
         finally:
             ray.shutdown()
-
-
-def converted(source: Path, target: Path, options: ConversionOptions) -> ConversionReport:
-    return convert(source, target, options)
 
 
 def assert_same(source: Path, folder: Path, options: ConversionOptions) -> None:
@@ -107,10 +108,28 @@ def workers_at_work() -> list[int]:
     return found
 
 
+WIDE = ("blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight")
+
+
+def write_wide(folder: Path, size: int) -> tuple[Path, Path]:
+    """A model that takes seconds to round, and statistics of its one input."""
+    source = write_gguf(folder / "wide.gguf", {name: random_weights(i, size, size) for i, name in enumerate(WIDE)})
+    head = StatisticsHead(
+        fingerprint(open_gguf(source)), 2 * size, "made up", (), (InputLayout("in", size, 1, False, WIDE),)
+    )
+    moments = mean_of_products(inputs(1, 2 * size, size))
+    with StatisticsWriter(folder / "wide.stats", head) as writer:
+        writer.write(pack(moments), np.diag(moments)[None], np.array([2 * size]))
+        writer.commit()
+    return source, folder / "wide.stats"
+
+
 @pytest.mark.usefixtures("cluster")
-def test_the_tensor_of_a_worker_that_is_killed_is_rounded_by_another(tmp_path: Path, folder: Path) -> None:
-    tensors = {f"blk.{i}.ffn_up.weight": random_weights(i, 1024, 1024) for i in range(4)}
-    source = write_gguf(tmp_path / "source.gguf", tensors)
+@pytest.mark.parametrize("method", ["nearest", "feedback"])
+def test_the_tensor_of_a_worker_that_is_killed_is_rounded_by_another(method: str, tmp_path: Path, folder: Path) -> None:
+    source, statistics = write_wide(tmp_path, 1024 if method == "nearest" else 512)
+    rounding = NEAREST if method == "nearest" else RoundingOptions()
+    chosen = statistics if rounding.is_calibrated else None
     killed: list[int] = []
 
     def kill() -> None:
@@ -123,7 +142,7 @@ def test_the_tensor_of_a_worker_that_is_killed_is_rounded_by_another(tmp_path: P
 
     thread = threading.Thread(target=kill)
     thread.start()
-    assert_same(source, folder, ConversionOptions(TypeOptions("eoq4t"), NEAREST, threads=1))
+    assert_same(source, folder, ConversionOptions(TypeOptions("eoq4t"), rounding, chosen, threads=1))
     thread.join()
     assert killed
 
@@ -189,3 +208,25 @@ def test_the_tool_connects_to_a_cluster(cluster: str, tmp_path: Path, folder: Pa
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=LONGEST)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (folder / "there.gguf").read_bytes() == (folder / "here.gguf").read_bytes()
+
+
+def test_an_interrupted_tool_ends_its_tasks_and_goes_on_later(cluster: str, tmp_path: Path, folder: Path) -> None:
+    source, _ = write_wide(tmp_path, 1024)
+    target = folder / "m.gguf"
+    words = [str(w) for w in (source, target, "--rtn", "--type", "eoq4t", "--threads", "1", "--ray", cluster)]
+    with subprocess.Popen(
+        [sys.executable, TOOL, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as p:
+        deadline = time.monotonic() + LONGEST
+        while not workers_at_work():
+            assert p.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        p.send_signal(signal.SIGTERM)
+        _, said = p.communicate(timeout=LONGEST)
+    assert p.returncode == 128 + signal.SIGTERM and said.startswith("error: interrupted; "), said
+    assert said.count("\n") == 1 and not target.exists()
+    while workers_at_work():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    convert(source, target, ConversionOptions(TypeOptions("eoq4t"), NEAREST, threads=1, resume=True))
+    assert [path.name for path in sorted(folder.iterdir())] == ["m.gguf", "m.report.json"]
