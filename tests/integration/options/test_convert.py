@@ -133,12 +133,6 @@ def all_experts(convert: Conversions) -> None:
     assert "--override-kv llama.expert_used_count=int:6" in " ".join(convert.calls("--all-experts"))
 
 
-def resume(convert: Conversions) -> None:
-    one, two = convert.folder / "1.stats", convert.folder / "2.stats"
-    assert "--resume" not in convert.calls("--stats", one)
-    assert "--resume" in convert.calls("--stats", two, "--resume")
-
-
 def llama_bin(convert: Conversions) -> None:
     said = refused("convert", convert.inputs.model, convert.new(), "--llama-bin", convert.folder)
     assert f"{convert.folder} has no program llama-moments" in said
@@ -193,6 +187,7 @@ def quiet(convert: Conversions) -> None:
     assert usual and not quiet
 
 
+COMMAND_LINE = "tests/integration/converter/test_command_line.py"
 TRELLIS = ("--type", "eoq3t")
 EFFECTS: dict[str, Effect | str] = {
     "--type": other_type(Q, "eoq3", "--type", "eoq3"),
@@ -212,7 +207,10 @@ EFFECTS: dict[str, Effect | str] = {
     "--calib-memory": asks("--calib-memory", 0.5, "--memory", "536"),
     "--gpu-layers": asks("--gpu-layers", 7, "-ngl", "7"),
     "--all-experts": all_experts,
-    "--resume": resume,
+    "--resume": f"{COMMAND_LINE}::test_an_interrupted_conversion_is_gone_on_with",
+    "--split-max-size": f"{COMMAND_LINE}::test_splits_are_told",
+    "--split-max-tensors": f"{COMMAND_LINE}::test_splits_are_told",
+    "--ray": "tests/integration/converter/test_ray.py::test_the_tool_connects_to_a_cluster",
     "--llama-bin": llama_bin,
     "--device": device,
     "--damping": other_codes("--damping", "0.5"),
@@ -238,6 +236,8 @@ WRONG = {
     "--device": {"nonsense": "nonsense", "": "device"},
     "--llama-dir": {"none": "none is no llama.cpp source tree"},
     "--work-dir": {"none": "the work folder none does not exist"},
+    "--split-max-size": {"8": "such as 500M or 8G, not '8'", "0G": "not '0G'", "9999999999G": "not '9999999999G'"},
+    "--ray": {"head": "'head' is no address of a Ray cluster", "ray://head:10001": "give HOST:PORT"},
 }
 WORDS = ("{m}", "{out}/m.gguf", "--llama-bin", "{bin}", "--calib", "self")
 WALK = Walk("convert", EFFECTS, WRONG, WORDS, {"--llama-dir": ("{hf}", *WORDS[1:])})

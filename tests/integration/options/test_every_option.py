@@ -70,7 +70,7 @@ LIBRARY: Mapping[str, Mapping[str, object]] = {
 """Defaults that the library has, where the command line leaves the option away."""
 NOTHING_WITHOUT = {
     *("--plan", "--stats", "--imatrix", "--json", "--plot", "--against", "--tensor", "--base-logits", "--dev"),
-    *("--target-bpw", "--target-size", "--fit-memory", "--cuda"),
+    *("--target-bpw", "--target-size", "--fit-memory", "--cuda", "--split-max-size", "--split-max-tensors"),
 }
 """Options whose absence needs no words: what they ask for is left out."""
 
