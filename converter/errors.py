@@ -19,6 +19,10 @@ class StatisticsError(EoqError):
     """A file of statistics is missing, damaged, or belongs to another model."""
 
 
+class ClusterError(EoqError):
+    """A Ray cluster cannot be reached, has not what rounding needs, or has lost a tensor."""
+
+
 class ResumeError(EoqError):
     """An interrupted conversion cannot be gone on with."""
 

@@ -23,6 +23,8 @@ ROUNDINGS = ("feedback", "nearest")
 EFFORT_LEVELS = (1, 2, 3)
 _MOST_THREADS = 4096
 _LEAST_SEQUENCE = 8
+_MOST_OF_LLAMA_CPP = 2**31 - 1
+"""Numbers of llama.cpp's command lines; of larger ones its programs say nothing but how to get help."""
 _DEFAULT_MEMORY = 4 << 30
 
 
@@ -87,7 +89,7 @@ class TypeOptions:
 
     @cached_property
     def output(self) -> TypeChoice | None:
-        return parse_type(self.output_type) if self.output_type else None
+        return None if self.output_type is None else parse_type(self.output_type)
 
     @cached_property
     def default_output(self) -> TypeChoice:
@@ -97,7 +99,7 @@ class TypeOptions:
 
     @cached_property
     def token_embd(self) -> TypeChoice | None:
-        return parse_type(self.token_embd_type) if self.token_embd_type else None
+        return None if self.token_embd_type is None else parse_type(self.token_embd_type)
 
     @cached_property
     def overrides(self) -> tuple[TensorTypeOverride, ...]:
@@ -175,6 +177,9 @@ class CalibrationOptions:
             raise OptionError(f"the memory limit of calibration must be positive, not {self.memory_limit} bytes")
         if self.gpu_layers < 0:
             raise OptionError(f"the number of layers on the GPU must not be negative, as {self.gpu_layers} is")
+        for what, number in (("calibration tokens", self.tokens), ("layers on the GPU", self.gpu_layers)):
+            if number > _MOST_OF_LLAMA_CPP:
+                raise OptionError(f"the number of {what} must be at most {_MOST_OF_LLAMA_CPP}, not {number}")
 
 
 @dataclass(frozen=True)
@@ -229,6 +234,8 @@ class ConversionOptions:
     source: SourceAccess = field(default_factory=SourceAccess)
     threads: int = field(default_factory=available_cores)
     """Threads of each stage."""
+    ray: str | None = None
+    """Address of a Ray cluster that rounds the tensors, `auto` for the one that this machine belongs to."""
     split: SplitLimit | None = None
     """The output becomes as many splits as this asks for."""
     max_memory: int | None = None

@@ -14,10 +14,11 @@ from converter.options import ConversionOptions
 from converter.plan import Plan, Proposals, resolve_plan
 from converter.plan.memory import PlannedFile
 from converter.plan.plan import check_readable
+from converter.remote import rounding_on
 from converter.report import ConversionProgress, ConversionReport, StageClock, TensorRecord, report_path
 from converter.report.as_json import write_report
 from converter.report.metadata import target_metadata
-from converter.rounded_tensors import RoundedHere, TensorMaker
+from converter.rounded_tensors import TensorMaker
 from converter.rounding_method import rounding_method
 from converter.statistics import open_statistics
 from converter.statistics.least_size import least_size
@@ -57,6 +58,7 @@ def convert(
         outputs, inputs = _files(model_path, target, options)
         stack.enter_context(claimed(outputs, inputs))
         _check_needs(model_path, target, options)
+        maker_of = stack.enter_context(rounding_on(options, progress))
         facts = conversion_facts(source_files(model_path), recorded, options)
         work = stack.enter_context(work_folder(target, options.source.work_dir, facts, resume=options.resume))
         source = stack.enter_context(_opened(model_path, target, options, progress, work))
@@ -82,7 +84,7 @@ def convert(
             )
             progress.stage("quantising", plan.weights)
             with output, clock.stage("rounding and writing"):
-                records = _write(plan, RoundedHere(method, progress), output, work, progress)
+                records = _write(plan, maker_of(method), output, work, progress)
                 source.check_unchanged()
                 read_back = _ReadBack(source, options)
                 output.commit(read_back)

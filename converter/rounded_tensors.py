@@ -8,7 +8,7 @@ from typing import Protocol
 from converter.plan import TensorPlan
 from converter.report import ConversionProgress, TensorRecord
 from converter.rounding import RoundedRows, WeightedError
-from converter.rounding_method import RoundingMethod
+from converter.rounding_method import Rounder
 from gguf_files.weights import Bytes
 
 
@@ -34,8 +34,8 @@ class TensorMaker(Protocol):
 class RoundedHere:
     """Rounds one tensor after the other, in their order."""
 
-    def __init__(self, method: RoundingMethod, progress: ConversionProgress) -> None:
-        self._method = method
+    def __init__(self, rounder: Rounder, progress: ConversionProgress) -> None:
+        self._rounder = rounder
         self._progress = progress
 
     def make(self, plans: Sequence[TensorPlan]) -> Iterator[RoundedTensor]:
@@ -47,13 +47,13 @@ class RoundedHere:
         parts: list[RoundedRows] = []
 
         def pieces() -> Iterator[Bytes]:
-            for rows in self._method.rows(plan):
+            for rows in self._rounder.rows(plan):
                 yield rows.data
                 parts.append(rows.without_data())
                 self._progress.advance(len(rows.data) * plan.tensor.row_length)
 
         def record() -> TensorRecord:
-            return _record(plan, parts, self._method.is_scaled(plan.tensor), time.perf_counter() - started)
+            return _record(plan, parts, self._rounder.is_scaled(plan.tensor), time.perf_counter() - started)
 
         return RoundedTensor(plan, pieces(), record)
 

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converter.checkpoint import WorkFolder, statistics_facts
 from converter.options import ConversionOptions, RoundingOptions
@@ -11,32 +13,25 @@ from converter.plan.unmeasured import check_coverage, coverage, with_bits_for_un
 from converter.report.records import FoldRecord, StageClock
 from converter.rounding import RoundedRows, Rounding, RoundToNearest, copy_rows, row_chunks
 from converter.scaling.folding import Fold, Folded, FoldedStatistics
-from converter.statistics import ShrunkStatistics, Statistics
+from converter.statistics import ShrunkStatistics, Statistics, check_statistics, open_statistics
 from gguf_files.source import Source
 from gguf_files.tensor_types import eoq_type
 from gguf_files.tensors import TensorInfo
 from gguf_files.weights import Floats, RowWorkers, SourceWeights, WeightReader
 from terminal.progress import Progress
 
+if TYPE_CHECKING:
+    from converter.rounding.error_feedback import ErrorFeedback
+
 
 @dataclass(frozen=True)
-class RoundingMethod:
-    """All that stands between the plan and the codes."""
+class Rounder:
+    """All that stands between a tensor's plan and its bytes."""
 
-    plan: Plan
-    """The plan that came in, but for weights without statistics."""
     source: Source
     weights: WeightReader
     rounding: Rounding
-    name: str
-    """In the file's metadata."""
-    statistics: str | None = None
-    """What the statistics were taken from; None without any."""
-    coverage: float | None = None
-    """The share of the quantised weights in blocks that there are statistics of."""
-    folds: tuple[FoldRecord, ...] = ()
-    notes: tuple[str, ...] = ()
-    folded: Folded | None = None
+    folded: Folded | None
     """The weights with scales, where there are any."""
 
     def is_scaled(self, tensor: TensorInfo) -> bool:
@@ -50,6 +45,63 @@ class RoundingMethod:
         if self.folded is not None and self.folded.touches(plan.tensor.name):
             return _scaled_copy(plan.tensor, self.folded)
         return copy_rows(plan.tensor, self.source)
+
+
+@dataclass(frozen=True)
+class RoundingRecipe:
+    """What another process needs, beside the model, to round as this one does."""
+
+    options: RoundingOptions
+    statistics: Path | None = None
+    """The file; None where everything is rounded to nearest and nothing is scaled."""
+    folds: tuple[Fold, ...] = ()
+
+    def rounder(self, source: Source, workers: RowWorkers) -> Rounder:
+        """For the model, opened here. Raises StatisticsError."""
+        if self.statistics is None:
+            return _to_nearest(source, workers)
+        measured = check_statistics(open_statistics(self.statistics), source)
+        statistics = ShrunkStatistics(measured, self.options.shrinkage)
+        return _with_scales(source, workers, statistics, self.folds, self.options)
+
+
+@dataclass(frozen=True)
+class RoundingMethod:
+    """How the weights of a model are rounded, and what is to be said of it."""
+
+    plan: Plan
+    """The plan that came in, but for weights without statistics."""
+    rounder: Rounder
+    recipe: RoundingRecipe
+    name: str
+    """In the file's metadata."""
+    statistics: str | None = None
+    """What the statistics were taken from; None without any."""
+    coverage: float | None = None
+    """The share of the quantised weights in blocks that there are statistics of."""
+    folds: tuple[FoldRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _to_nearest(source: Source, workers: RowWorkers) -> Rounder:
+    return Rounder(source, SourceWeights(source, workers), RoundToNearest(workers), None)
+
+
+def _with_scales(
+    source: Source, workers: RowWorkers, statistics: Statistics, folds: Sequence[Fold], options: RoundingOptions
+) -> Rounder:
+    folded = Folded(SourceWeights(source, workers), folds)
+    rounding: Rounding = RoundToNearest(workers)
+    if options.method == "feedback":
+        rounding = _feedback(FoldedStatistics(statistics, folded), workers, options)
+    return Rounder(source, folded, rounding, folded)
+
+
+def _feedback(statistics: Statistics, workers: RowWorkers, options: RoundingOptions) -> "ErrorFeedback":
+    from converter.rounding.error_feedback import ErrorFeedback, FeedbackOptions
+
+    chosen = FeedbackOptions(options.damping, device=options.device, effort=options.effort)
+    return ErrorFeedback(statistics, RoundToNearest(workers), chosen)
 
 
 def _scaled_copy(tensor: TensorInfo, folded: Folded) -> Iterator[RoundedRows]:
@@ -72,9 +124,9 @@ def rounding_method(
 
     Raises OptionError, ResumeError, StatisticsError, CalibrationError, NoProgramError or TargetError.
     """
-    weights, nearest = SourceWeights(source, workers), RoundToNearest(workers)
     if not options.rounding.is_calibrated or not plan.eoq_types:
-        yield RoundingMethod(plan, source, weights, nearest, nearest.method)
+        rounder = _to_nearest(source, workers)
+        yield RoundingMethod(plan, rounder, RoundingRecipe(options.rounding), rounder.rounding.method)
         return
     # torch takes seconds to load, which rounding to nearest does not need
     from converter.calibrate.obtain_statistics import obtain_statistics
@@ -90,25 +142,22 @@ def rounding_method(
         quantised = [t.tensor for t in plan.tensors if eoq_type(t.type) is not None]
         if not options.allow_partial_statistics:
             check_coverage(quantised, statistics)
-        yield _calibrated(source, statistics, weights, nearest, plan, options.rounding, progress, clock)
+        yield _calibrated(source, statistics, workers, plan, options.rounding, progress, clock)
 
 
 def _calibrated(
     source: Source,
     statistics: Statistics,
-    weights: WeightReader,
-    nearest: RoundToNearest,
+    workers: RowWorkers,
     plan: Plan,
     options: RoundingOptions,
     progress: Progress,
     clock: StageClock,
 ) -> RoundingMethod:
-    from converter.rounding.error_feedback import ErrorFeedback, FeedbackOptions
     from converter.scaling.search import SearchOptions
     from converter.scaling.stage import fold_record, profits, search_scales
 
     with_feedback = options.method == "feedback"
-    feedback_options = FeedbackOptions(options.damping, device=options.device, effort=options.effort)
     notes = tuple(statistics.warnings())
     plan, unmeasured = with_bits_for_unmeasured(plan, statistics)
     if unmeasured is not None:
@@ -119,7 +168,8 @@ def _calibrated(
     if options.awq is None:
         wanted = [name for name, t in types.items() if profits(t, statistics, feedback=with_feedback)]
     if options.awq is not False and wanted:
-        trial = ErrorFeedback(statistics, nearest, feedback_options)
+        weights, nearest = SourceWeights(source, workers), RoundToNearest(workers)
+        trial = _feedback(statistics, workers, options)
 
         def quantize(tensor: TensorInfo, rows: Floats, moments: Floats) -> Floats:
             t = types[tensor.name]
@@ -129,19 +179,14 @@ def _calibrated(
         with clock.stage("scaling"):
             scaling = search_scales(source, plan, wanted, statistics, weights, quantize, search_options, progress)
         folds, notes = scaling.folds, (*notes, *scaling.refusals)
-    folded = Folded(weights, folds)
-    rounding: Rounding = nearest
-    if with_feedback:
-        rounding = ErrorFeedback(FoldedStatistics(statistics, folded), nearest, feedback_options)
+    rounder = _with_scales(source, workers, statistics, folds, options)
     return RoundingMethod(
         plan,
-        source,
-        folded,
-        rounding,
-        "+".join(["awq"] * bool(folds or options.awq) + [rounding.method]),
+        rounder,
+        RoundingRecipe(options, statistics.path.absolute(), tuple(folds)),
+        "+".join(["awq"] * bool(folds or options.awq) + [rounder.rounding.method]),
         statistics.description,
         coverage([t.tensor for t in plan.tensors if t.tensor.name in types], statistics),
         tuple(fold_record(fold) for fold in folds),
         notes,
-        folded,
     )

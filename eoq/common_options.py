@@ -72,9 +72,15 @@ def calibration_options(arguments: argparse.Namespace) -> "CalibrationOptions":
 def add_source_options(parser: argparse.ArgumentParser, beside: str) -> None:
     """Add what `source_access` reads, and --threads; the intermediate GGUF goes `beside` something by default."""
     add = parser.add_argument
+    tree = "llama.cpp tree to convert Hugging Face folders with"
     add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
-    add("--llama-dir", type=Path, metavar="DIR", help="llama.cpp tree to convert Hugging Face folders with")
-    add("--work-dir", type=Path, metavar="DIR", help=f"where the intermediate GGUF goes (default: beside {beside})")
+    add("--llama-dir", type=Path, metavar="DIR", help=f"{tree} (default: that of tools/setup.sh)")
+    add(
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help=f"where intermediate files lie meanwhile (default: beside {beside})",
+    )
 
 
 def source_access(arguments: argparse.Namespace, *, allow_requantize: bool = False) -> "SourceAccess":

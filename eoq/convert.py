@@ -59,7 +59,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         "--rounding",
         choices=("feedback", "nearest"),
         default="feedback",
-        help="feedback: each column makes up for the errors of those before (default); nearest: each weight by itself",
+        help="feedback (default): each column makes up for the errors of those before; nearest: each weight by itself",
     )
     how(
         "--awq",
@@ -99,6 +99,8 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         help="most memory to take, such as 12G (of 1000 each): a calibration keeps to it, and what cannot is refused",
     )
     add_source_options(parser, beside="the output")
+    ray = "round on the Ray cluster at this address (HOST:PORT, or auto for the one that this machine belongs to), as"
+    add("--ray", metavar="ADDRESS", help=f"{ray} its nodes see the same files (default: on this machine alone)")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
     arguments = parser.parse_args(words)
@@ -141,6 +143,7 @@ def run(arguments: argparse.Namespace) -> None:
         allow_partial_statistics=arguments.allow_partial_stats,
         calibration=calibration_options(arguments),
         source=source_access(arguments, allow_requantize=arguments.allow_requantize),
+        ray=arguments.ray,
         split=_split_limit(arguments),
         resume=arguments.resume,
         max_memory=None if arguments.max_memory is None else parse_size("--max-memory", arguments.max_memory),

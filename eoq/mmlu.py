@@ -12,6 +12,7 @@ from terminal.tool import run_tool
 if TYPE_CHECKING:
     from evaluation.mmlu import Scores
 
+SERVER = "http://127.0.0.1:8080"
 EXAMPLES = """\
 examples:
   llama-server -m model-EOQ4.gguf -c 4096 --port 8080 &
@@ -25,15 +26,21 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     )
     add = parser.add_argument
     add("questions", metavar="QUESTIONS", type=Path, help="CSV file, or folder of them: question, A, B, C, D, letter")
-    add("--server", default="http://127.0.0.1:8080", metavar="URL", help="default: http://127.0.0.1:8080")
+    add("--server", default=SERVER, metavar="URL", help=f"address of llama-server (default: {SERVER})")
     add("--dev", metavar="FOLDER", type=Path, help="examples, in the same form and under the same subjects")
     add("--shots", type=int, default=0, metavar="N", help="examples before each question (default: 0)")
     add("--limit", type=int, metavar="N", help="questions of each subject at most (default: all)")
-    add("--parallel", type=int, default=1, metavar="N", help="questions at a time; llama-server needs --parallel too")
+    add(
+        "--parallel",
+        type=int,
+        default=1,
+        metavar="N",
+        help="questions at a time; llama-server needs --parallel too (default: 1)",
+    )
     add("--json", metavar="OUT.json", type=Path, help="also write the results there, with every question's choice")
     add("--quiet", action="store_true", help="print nothing but the table and errors")
     arguments = parser.parse_args(words)
-    if arguments.shots < 0 or arguments.parallel < 1 or (arguments.limit or 1) < 1:
+    if arguments.shots < 0 or arguments.parallel < 1 or (arguments.limit is not None and arguments.limit < 1):
         parser.error("--shots must not be negative, --parallel and --limit must be at least 1")
     if arguments.shots and not arguments.dev:
         parser.error("--shots needs examples; name their folder with --dev")

@@ -75,7 +75,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         "--codes",
         choices=("scalar", "trellis"),
         default="scalar",
-        help="types to choose from below 6 bits: eoq2 to eoq5 (default), or eoq2t to eoq5t",
+        help="types to choose from below 6 bits: eoq2 to eoq5, or eoq2t to eoq5t (default: scalar)",
     )
     budget.add_argument("--stats", metavar="FILE", type=Path, help="statistics or imatrix to predict losses with")
     budget.add_argument(
@@ -95,7 +95,9 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     ewq.add_argument(
         "--four-bit", type=int, default=1, metavar="N", help="fastewq 4bit/8bit: how many get 4 bits (default: 1)"
     )
-    ewq.add_argument("--dataset", type=Path, metavar="FILE.csv", help="fastewq: blocks to learn from")
+    ewq.add_argument(
+        "--dataset", type=Path, metavar="FILE.csv", help="fastewq: blocks to learn from (default: EOQ's own)"
+    )
     cluster = parser.add_argument_group("cluster (ewq and fastewq change the blocks' precision to fit; others stay)")
     cluster.add_argument(
         "--machine",

@@ -26,19 +26,19 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     commands = parser.add_subparsers(dest="command", required=True)
 
     show = commands.add_parser("show", help="print what a statistics file or an imatrix of llama.cpp holds")
-    show.add_argument("file", metavar="FILE", type=Path)
+    show.add_argument("file", metavar="FILE", type=Path, help="file of statistics, or imatrix")
 
     compare = commands.add_parser("compare", help="print how far two files of one model are apart, input by input")
-    compare.add_argument("first", metavar="FILE", type=Path)
-    compare.add_argument("second", metavar="FILE", type=Path)
+    compare.add_argument("first", metavar="FILE", type=Path, help="file of statistics, or imatrix")
+    compare.add_argument("second", metavar="FILE", type=Path, help="another one")
 
     merge = commands.add_parser("merge", help="make one file of several of the same model, token by token")
     merge.add_argument("files", metavar="FILE", type=Path, nargs="+", help="files that stats_eoq.py or --stats made")
-    merge.add_argument("output", metavar="OUT", type=Path)
+    merge.add_argument("output", metavar="OUT", type=Path, help="file to write")
 
     mix = commands.add_parser("mix", help="make one file of several of the same model, each by its weight")
     mix.add_argument("files", metavar="FILE[:WEIGHT]", nargs="+", help="files; those without a weight have 1")
-    mix.add_argument("output", metavar="OUT", type=Path)
+    mix.add_argument("output", metavar="OUT", type=Path, help="file to write")
 
     collect = commands.add_parser("collect", help="calibrate, without converting")
     add = collect.add_argument

@@ -53,7 +53,9 @@ def run(arguments: argparse.Namespace) -> None:
         source = None
         if arguments.against is not None:
             access = source_access(arguments, allow_requantize=True)
-            source = stack.enter_context(open_model(arguments.against, arguments.file, access, threads, progress))
+            # the file itself is no output, so it may be the source, or lie in the source's folder
+            beside = arguments.file.with_name(f"{arguments.file.name}.source")
+            source = stack.enter_context(open_model(arguments.against, beside, access, threads, progress))
         verification = verify(file, threads, progress, source)
         verification = shown_to_llama_cpp(verification, arguments.llama_bin, threads)
         if arguments.json:

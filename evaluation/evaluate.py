@@ -26,6 +26,8 @@ from output_files.target import check_not_input
 from terminal.cores import available_cores
 
 MIN_CONTEXT = 16
+_MOST = 2**31 - 1
+"""Of a number on llama.cpp's command lines; of larger ones its programs say nothing but how to get help."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class EvaluationOptions:
         ):
             if value is not None and value < least:
                 raise EvaluationError(f"the {name} must be at least {least}, not {value}")
+            if value is not None and value > _MOST:
+                raise EvaluationError(f"the {name} must be at most {_MOST}, not {value}")
 
 
 def evaluate(

@@ -36,10 +36,15 @@ def conversion_facts(files: Iterable[Path], recorded: Sequence[str], options: Co
     facts |= {file.name: _of_file(file) for file in files}
     if options.rounding.is_calibrated:
         facts |= {"--threads": str(options.threads), "--device": options.rounding.device}
-        facts |= {name: version(name) for name in _DECIDING}
+        facts |= library_versions()
         if options.statistics is None:
             facts |= _of_calibration(options.calibration)
     return facts
+
+
+def library_versions() -> dict[str, str]:
+    """Of the packages whose sums of floats decide the bytes of calibrated conversions, by name."""
+    return {name: version(name) for name in _DECIDING}
 
 
 def statistics_facts(path: Path) -> dict[str, str]:

@@ -19,8 +19,12 @@ class Server:
 
     def __init__(self, address: str) -> None:
         """Raises EvaluationError for what is no address."""
-        parts = urllib.parse.urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urllib.parse.urlsplit(address)
+            sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # brackets, and ports
+            sound = False
+        if not sound:
             raise EvaluationError(f"{address!r} is no address of a server, such as http://127.0.0.1:8080")
         self.address = address.rstrip("/")
         # a proxy does not know what runs on this machine

@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("converter.plan.cluster",),
     ("converter.memory", "converter.rounding_method"),
     ("converter.rounded_tensors",),
+    ("converter.remote",),
     ("converter.pipeline", "converter.planning"),
     ("converter",),
     ("inspection",),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import fsum, sqrt
+from math import fsum, isfinite, sqrt
 
 from converter.errors import OptionError
 from converter.plan.blocks import blocks_of
@@ -64,9 +64,11 @@ class Decisions:
 
 
 def decide(entropies: Sequence[float], x: float = 1.0, variant: str = "4bit/8bit") -> Decisions:
-    """Raises OptionError for an unknown variant, ValueError without entropies."""
+    """Raises OptionError for an unknown variant or an `x` that is not finite, ValueError without entropies."""
     if variant not in VARIANTS:
         raise OptionError(f"there is no EWQ variant {variant!r}; choose one of {', '.join(VARIANTS)}")
+    if not isfinite(x):
+        raise OptionError(f"the standard deviations from mean to threshold must be a finite number, not {x}")
     if not entropies:
         raise ValueError("there are no blocks to decide on")
     low, middle, high = VARIANTS[variant]

@@ -10,6 +10,9 @@ from converter.plan.planners.softmax_entropy import EPSILON
 from converter.plan.precision_levels import LevelTable
 from gguf_files.source import Source
 
+_MOST_BITS = 64
+"""Those of the widest type."""
+
 
 @dataclass(frozen=True)
 class EwqRequest:
@@ -58,6 +61,10 @@ class Budget:
             raise OptionError(
                 "a budget is one of bits a weight (--target-bpw), the size of the file (--target-size) and memory "
                 "(--fit-memory); give one of them"
+            )
+        if self.bits_per_weight is not None and not 0 < self.bits_per_weight <= _MOST_BITS:
+            raise OptionError(
+                f"the bits a weight must be above 0 and at most {_MOST_BITS}, not {self.bits_per_weight:g}"
             )
 
     def for_tensors(self, source: Source) -> int:

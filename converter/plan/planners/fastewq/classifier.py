@@ -51,7 +51,7 @@ class FastEwq:
         for i in picked:
             levels[i] = "8bit"
         if variant == "4bit/8bit":
-            for i in picked[len(picked) - four_bit :] if four_bit else ():
+            for i in picked[max(0, len(picked) - four_bit) :]:
                 levels[i] = "4bit"
         return levels
 

@@ -1,0 +1,120 @@
+"""Tensors that the nodes of a Ray cluster round, several at a time."""
+
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from converter.errors import ClusterError, OptionError
+from converter.options import ConversionOptions
+from converter.plan import TensorPlan
+from converter.remote.ray_cluster import check_room, connected
+from converter.remote.shared_files import SharedFile
+from converter.remote.worker import Job, Rounded, round_tensor, versions
+from converter.report import ConversionProgress
+from converter.rounded_tensors import RoundedHere, RoundedTensor, TensorMaker
+from converter.rounding_method import RoundingMethod
+from eoq_formats.errors import EoqError
+
+MOST_BYTES = 1 << 30
+"""Of tensors that are being rounded, or wait to be written; one is always under way, however large."""
+RETRIES = 5
+"""How often a tensor is begun again whose worker is lost."""
+_WAIT = 1.0
+"""Seconds after which signals are looked at."""
+
+
+@contextmanager
+def rounding_on(
+    options: ConversionOptions, progress: ConversionProgress
+) -> Iterator[Callable[[RoundingMethod], TensorMaker]]:
+    """Where tensors will be rounded by these options: here, or on a cluster, which is connected to before long work.
+
+    Gives a function of the method that is found meanwhile. Raises ClusterError, OptionError.
+    """
+    if options.ray is None:
+        yield lambda method: RoundedHere(method.rounder, progress)
+        return
+    needs = _needs(options)
+    with connected(options.ray) as ray:
+        check_room(ray, needs)
+        yield lambda method: RoundedOnRay(ray, method, options.threads, needs, progress)
+
+
+def _needs(options: ConversionOptions) -> dict[str, float]:
+    """What one task takes of a node, by Ray's names. Raises OptionError."""
+    kind, colon, _ = options.rounding.device.partition(":")
+    if kind == "cpu" or not options.rounding.is_calibrated:
+        return {"CPU": options.threads}
+    if kind != "cuda" or colon:
+        raise OptionError(
+            f"--ray gives each worker a GPU of its own, so the device is cpu or cuda, not {options.rounding.device}"
+        )
+    return {"CPU": options.threads, "GPU": 1}
+
+
+class RoundedOnRay:
+    """Rounds the largest tensors first, each on one worker; copies are made here."""
+
+    def __init__(
+        self, ray: Any, method: RoundingMethod, threads: int, needs: dict[str, float], progress: ConversionProgress
+    ) -> None:
+        recipe, source = method.recipe, method.rounder.source
+        self._ray = ray
+        self._here = RoundedHere(method.rounder, progress)
+        self._progress = progress
+        self._task = ray.remote(
+            num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=RETRIES, scheduling_strategy="SPREAD"
+        )(round_tensor)
+        self._job = ray.put(
+            Job(
+                secrets.token_hex(8),
+                tuple(map(SharedFile.of, source.paths)),
+                None if recipe.statistics is None else SharedFile.of(recipe.statistics),
+                recipe,
+                threads,
+                versions(),
+            )
+        )
+
+    def make(self, plans: Sequence[TensorPlan]) -> Iterator[RoundedTensor]:
+        """Each of these once, as they are finished. Raises EoqError."""
+        largest_first = sorted((p for p in plans if not p.is_copy), key=lambda p: p.tensor.weights, reverse=True)
+        waiting, running = deque(largest_first), dict[Any, TensorPlan]()
+        try:
+            self._begin(waiting, running)
+            yield from self._here.make([p for p in plans if p.is_copy])
+            while running:
+                finished, _ = self._ray.wait(list(running), timeout=_WAIT)
+                for task in finished:
+                    yield self._arrived(task, running[task])
+                    del running[task]  # only now is it written
+                self._begin(waiting, running)
+        finally:
+            for task in running:
+                with suppress(self._ray.exceptions.RayError):
+                    self._ray.cancel(task, force=True)
+
+    def _begin(self, waiting: deque[TensorPlan], running: dict[Any, TensorPlan]) -> None:
+        """As many tasks as there is room for their results."""
+        taken = sum(plan.nbytes for plan in running.values())
+        while waiting and (not running or taken + waiting[0].nbytes <= MOST_BYTES):
+            plan = waiting.popleft()
+            taken += plan.nbytes
+            running[self._task.options(name=f"eoq {plan.tensor.name}").remote(self._job, plan)] = plan
+
+    def _arrived(self, task: Any, plan: TensorPlan) -> RoundedTensor:
+        try:
+            found = self._ray.get(task)
+        except self._ray.exceptions.RayError as error:
+            *_, reason = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+            raise ClusterError(
+                f"the Ray cluster could not round {plan.tensor.name} ({reason}); see that every node has EOQ installed "
+                "and memory enough, or convert without --ray"
+            ) from error
+        if isinstance(found, EoqError):
+            raise found
+        assert isinstance(found, Rounded)
+        self._progress.advance(plan.tensor.weights)
+        return RoundedTensor(plan, [found.data], lambda: found.record)

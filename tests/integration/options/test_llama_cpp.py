@@ -1,0 +1,74 @@
+"""Every option of `eoq setup` and `eoq patch` reaches what fetches, builds and patches llama.cpp."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.options.tools import Effect, Walk, checks, done
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What is asked of the functions that fetch and build, which do nothing."""
+    calls: list[tuple[Any, ...]] = []
+
+    def programs(cache: Path, jobs: int, cuda: str | None, wanted: list[str] | None) -> Path:
+        calls.append(("programs", jobs, cuda, wanted))
+        return Path("bin")
+
+    def source(cache: Path, cuda: str | None) -> Path:
+        calls.append(("source", cuda))
+        return Path("src")
+
+    monkeypatch.setattr("llama_programs.build.ensure_programs", programs)
+    monkeypatch.setattr("llama_programs.build.ensure_source", source)
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    return calls
+
+
+def jobs(builds: list[tuple[Any, ...]]) -> None:
+    assert done("setup") == done("setup", "--jobs", 3) == "bin\n"
+    assert builds == [("programs", 5, None, None), ("programs", 3, None, None)]
+
+
+def cuda(builds: list[tuple[Any, ...]]) -> None:
+    """What the build makes of it is looked at beside this."""
+    done("setup", "--cuda")
+    done("setup", "--cuda", "86;89")
+    assert builds == [("programs", 5, "native", None), ("programs", 5, "86;89", None)]
+
+
+def programs(builds: list[tuple[Any, ...]]) -> None:
+    done("setup", "--programs", "llama-cli", "llama-quantize")
+    assert builds == [("programs", 5, None, ["llama-cli", "llama-quantize"])]
+
+
+def source(builds: list[tuple[Any, ...]]) -> None:
+    assert done("setup", "--source") == "src\n"
+    assert builds == [("source", None)]
+
+
+SETUP = Walk(
+    "setup",
+    {"--jobs": jobs, "--cuda": cuda, "--programs": programs, "--source": source},
+    {"--programs": {"llama-nonsense": "invalid choice"}},
+    ("--source",),
+)
+IN_PATCH = "tests/unit/ggml_patch/test_command_line.py"
+PATCH = Walk(
+    "patch",
+    {
+        "apply --check": f"{IN_PATCH}::test_round_trip",
+        "apply --revert": f"{IN_PATCH}::test_round_trip",
+        "apply --diff": f"{IN_PATCH}::test_round_trip",
+        "key --build-option": f"{IN_PATCH}::test_key_and_versions",
+    },
+    {},
+    ("versions",),
+)
+
+
+@pytest.mark.parametrize("check", checks(SETUP.effects))
+def test_it_has_an_effect(check: Effect, builds: list[tuple[Any, ...]]) -> None:
+    check(builds)
