@@ -11,6 +11,7 @@ from converter.options import OWN_TEXT, CalibrationOptions, ConversionOptions
 from converter.report.metadata import TOOL
 from gguf_files.errors import SourceError
 from input_files.ordinary import check_ordinary
+from output_files.json_text import plain
 
 _WHOLE_BYTES = 1 << 24
 """Files up to this size, such as configurations and tokenizers, are read to their end; of larger ones the beginning
@@ -39,7 +40,7 @@ def conversion_facts(files: Iterable[Path], recorded: Sequence[str], options: Co
         facts |= library_versions()
         if options.statistics is None:
             facts |= _of_calibration(options.calibration)
-    return facts
+    return _writable(facts)
 
 
 def library_versions() -> dict[str, str]:
@@ -49,7 +50,12 @@ def library_versions() -> dict[str, str]:
 
 def statistics_facts(path: Path) -> dict[str, str]:
     """Facts of a file of statistics that is the user's. Raises SourceError where it cannot be read."""
-    return {f"the statistics {path.name}": _of_file(path)}
+    return _writable({f"the statistics {path.name}": _of_file(path)})
+
+
+def _writable(facts: dict[str, str]) -> dict[str, str]:
+    """As UTF-8 can have them: the names of files may be in another encoding."""
+    return {str(plain(name)): str(plain(value)) for name, value in facts.items()}
 
 
 def _of_calibration(options: CalibrationOptions) -> dict[str, str]:

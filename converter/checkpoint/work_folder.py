@@ -79,7 +79,7 @@ class WorkFolder:
         """Go on with an earlier run, or make way for this one. Raises ResumeError or TargetError."""
         self._check_ours(self.path)
         self._check_ours(self.large)
-        self._facts = _read_facts(self.path / _FACTS)
+        self._facts = read_facts(self.path / _FACTS)
         change = _difference(self._facts.get("conversion", {}), facts)
         worth = self.contents()
         if resume and worth:
@@ -181,14 +181,18 @@ def _folder_name(target: Path, unique: bool) -> str:
     return f"{short}.{digest}.work" if unique or len(name) > _LONGEST else f"{target.name}.work"
 
 
-def _read_facts(path: Path) -> dict[str, dict[str, str]]:
-    """Empty where there are none, or none that can be read."""
+def read_facts(path: Path) -> dict[str, dict[str, str]]:
+    """The facts of a run by their groups; empty where there are none, or none that can be read."""
     try:
         content: Any = read_json(path, ResumeError)
     except ResumeError:
         return {}
     groups = content if isinstance(content, dict) else {}
-    return {name: dict(facts) for name, facts in groups.items() if isinstance(facts, dict)}
+    return {
+        name: {key: value for key, value in facts.items() if isinstance(value, str)}
+        for name, facts in groups.items()
+        if isinstance(facts, dict)
+    }
 
 
 def _difference(earlier: Mapping[str, str], now: Mapping[str, str]) -> str:

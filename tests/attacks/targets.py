@@ -6,16 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gguf import GGMLQuantizationType
+
+from converter.checkpoint import TensorJournal
+from converter.checkpoint.work_folder import read_facts
 from converter.ingest.hf_folder import read_hf_folder
 from converter.options import TypeOptions
-from converter.plan import read_plan_file, resolve_plan
+from converter.plan import TensorPlan, read_plan_file, resolve_plan
 from converter.plan.planners.fastewq.blocks import blocks_of_config
 from converter.plan.planners.fastewq.dataset import DATASET, read_dataset
-from converter.rounding import row_chunks
+from converter.report import TensorRecord
+from converter.rounding import WeightedError, row_chunks
 from converter.statistics import open_statistics, table_lines
 from eoq_formats.errors import EoqError
 from evaluation.mmlu import read_questions
 from gguf_files.source import open_gguf
+from gguf_files.tensors import TensorInfo
 from terminal.text import message
 from tests.attacks.statistics_files import imatrix, layout, model, statistics, tensors
 from tests.samples.gguf_bytes import TEXT, U32, Tensor, array, entry, gguf
@@ -64,6 +70,10 @@ CONFIGURATIONS = [
 INDEXES = [b'{"metadata": {"total_size": 4}, "weight_map": {"a": "model.safetensors", "b": "model.safetensors"}}']
 HEAD = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[2,2],"data_offsets":[4,20]}}'
 WEIGHTS = [struct.pack("<Q", len(HEAD)) + HEAD + bytes(20)]
+FACTS = [b'{"conversion": {"--type": "eoq4", "--work-dir": "/tmp"}, "statistics": {"s.stats": "3 bytes"}}\n']
+JOURNALED = TensorPlan(TensorInfo("a", (64, 2), GGMLQuantizationType.F32), GGMLQuantizationType.Q8_0, "")
+FIGURES = TensorRecord(JOURNALED, 1.5, 0.25, 3.0, weighted=WeightedError(1.0, 2.0, 3.0, 4.0), notes=("a note",)).figures
+JOURNALS = [json.dumps({"name": "a", "crc32": 7, "figures": FIGURES}).encode() + b"\n"]
 QUESTIONS = [b'"What, then?",1,2,3,4,A\nWhy,"a ""b""",2,3,4,D\n']
 
 
@@ -126,6 +136,15 @@ def use_folder(path: Path) -> None:
     read_hf_folder(path.parent, allow_requantize=True)
 
 
+def use_facts(path: Path) -> None:
+    assert all(isinstance(text, str) for facts in read_facts(path).values() for text in facts.values())
+
+
+def use_journal(path: Path) -> None:
+    found = TensorJournal(path, lambda: None).read([JOURNALED])
+    assert all(0 <= tensor.checksum < 1 << 32 and tensor.record.error_db != 0.5 for tensor in found.values())
+
+
 TARGETS: dict[str, Target] = {
     "GGUF": Target(MODELS, "m.gguf", use_model),
     "statistics": Target(STATISTICS, "s.gguf", use_statistics),
@@ -137,5 +156,7 @@ TARGETS: dict[str, Target] = {
     "configuration": Target(CONFIGURATIONS, "model/config.json", use_folder),
     "configuration for FastEWQ": Target(CONFIGURATIONS, "config.json", blocks_of_config),
     "data set of FastEWQ": Target([DATASET.read_bytes()[:600]], "blocks.csv", read_dataset),
+    "facts of a conversion": Target(FACTS, "facts.json", use_facts),
+    "journal of tensors": Target(JOURNALS, "tensors.jsonl", use_journal),
     "questions": Target(QUESTIONS, "q.csv", read_questions),
 }
