@@ -9,6 +9,7 @@ from eoq_formats.errors import EoqError
 from llama_programs.errors import NoProgramError, ProgramFailed
 from llama_programs.find import find_program
 from llama_programs.run import ending, listen
+from terminal.text import printable
 
 PROGRAM = "llama-check-gguf"
 _CRASHES = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGFPE)
@@ -45,7 +46,7 @@ def check_by_llama_cpp(files: Mapping[Path, Path], source: Sequence[Path], folde
         if status in _CRASHES:
             raise RefusedByLlamaCpp(f"llama.cpp refuses {_first(files)}: its reader {ending(status)}")
         if status != 1 or not said.startswith("error: "):
-            return Answer(False, f"llama.cpp has not read it: {program} {ending(status)}")
+            return Answer(False, f"llama.cpp has not read it: {program} {ending(status)}: {_named(said, files)}")
         raise RefusedByLlamaCpp(f"llama.cpp refuses {_named(said, files)}")
     if loads == "loads\n":
         return Answer(True, "llama.cpp reads every block, and loads the model")
@@ -64,4 +65,4 @@ def _named(text: str, files: Mapping[Path, Path]) -> str:
     text = text.strip().removeprefix("error: ")
     for path, name in files.items():
         text = text.replace(str(path), str(name))
-    return text
+    return printable(text)

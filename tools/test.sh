@@ -7,8 +7,8 @@ usage() {
 usage: tools/test.sh [pytest options]
 
 Runs tools/setup.sh, ruff, mypy, clang-format, the C tests (optimised, under the address and undefined behaviour
-sanitizers, and for aarch64 in QEMU), libFuzzer's programs for 6 seconds each where clang is, and pytest last. Options and paths go to pytest:
-tools/test.sh tests/unit -k rotation
+sanitizers, and for aarch64 in QEMU), libFuzzer's programs for 6 seconds each where clang is, and pytest last. Options
+and paths go to pytest: tools/test.sh tests/unit -k rotation
 TEXT
 }
 

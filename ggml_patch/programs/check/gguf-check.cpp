@@ -6,11 +6,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <fstream>
 #include <limits>
 #include <map>
 #include <mutex>
-#include <stdexcept>
+#include <system_error>
 #include <thread>
 
 static constexpr size_t PIECE_BYTES = 4u << 20;
@@ -30,11 +31,11 @@ struct piece {
     size_t            size;
 };
 
-static std::runtime_error fault(const gguf_file & file, const std::string & what) {
-    return std::runtime_error(file.path + ": " + what);
+static invalid_gguf fault(const gguf_file & file, const std::string & what) {
+    return invalid_gguf(file.path + ": " + what);
 }
 
-static std::runtime_error fault(const gguf_file & file, int64_t tensor, const std::string & what) {
+static invalid_gguf fault(const gguf_file & file, int64_t tensor, const std::string & what) {
     return fault(file, std::string("tensor ") + gguf_get_tensor_name(file.gguf.get(), tensor) + ": " + what);
 }
 
@@ -42,7 +43,7 @@ static gguf_file open_file(const std::string & path) {
     log_capture      log(ggml_log_set);
     gguf_context_ptr gguf(gguf_init_from_file(path.c_str(), { /*no_alloc*/ true, /*ctx*/ nullptr }));
     if (!gguf) {
-        throw std::runtime_error(path + ": " + log.first_error("it is no GGUF"));
+        throw invalid_gguf(path + ": " + log.first_error("it is no GGUF"));
     }
     std::ifstream stream(path, std::ios::binary | std::ios::ate);
     return { path, std::move(gguf), (uint64_t) std::max<std::streamoff>(0, stream.tellg()) };
@@ -156,7 +157,7 @@ static void check_pieces(const std::vector<piece> & pieces, size_t threads) {
     std::atomic<size_t> next{ 0 };
     std::mutex          mutex;
     size_t              first_bad = std::numeric_limits<size_t>::max();
-    std::string         what;
+    std::exception_ptr  error;
 
     const auto work = [&]() {
         piece_reader reader;
@@ -164,26 +165,31 @@ static void check_pieces(const std::vector<piece> & pieces, size_t threads) {
         for (size_t i = next++; i < pieces.size(); i = next++) {
             try {
                 reader.check(pieces[i]);
-            } catch (const std::exception & e) {
+            } catch (...) {
                 const std::lock_guard<std::mutex> lock(mutex);
                 next = pieces.size();
                 if (i < first_bad) {
                     first_bad = i;
-                    what      = e.what();
+                    error     = std::current_exception();
                 }
             }
         }
     };
     std::vector<std::thread> others;
-    for (size_t t = 1; t < std::min(threads, pieces.size()); ++t) {
-        others.emplace_back(work);
+    others.reserve(threads);
+    try {
+        for (size_t t = 1; t < std::min(threads, pieces.size()); ++t) {
+            others.emplace_back(work);
+        }
+    } catch (const std::system_error &) {
+        // the machine gives no more of them: those that there are do the work
     }
     work();
     for (std::thread & other : others) {
         other.join();
     }
-    if (!what.empty()) {
-        throw std::runtime_error(what);
+    if (error) {
+        std::rethrow_exception(error);
     }
 }
 

@@ -26,10 +26,13 @@ static const char USAGE[] =
     "usage: llama-check-gguf [options] model.gguf [split.gguf ...]\n"
     "\n"
     "Reads all files of one model as llama.cpp does, validates the data of their tensors, and says on standard output\n"
-    "that it is valid, and whether llama.cpp loads the model. A file that is not valid is an error.\n"
+    "that it is valid, and whether llama.cpp loads the model. A file that is not valid is an error, of exit status 1;\n"
+    "all other errors have 2.\n"
     "\n"
     "  --load-only      load the model alone, which reads no data; that it does not load is an error then\n"
     "  -t, --threads N  threads that read and validate (default: all cores)\n";
+
+static const long MOST_THREADS = 4096;  // as many as converter/options.py takes
 
 struct check_options {
     std::vector<std::string> paths;
@@ -50,8 +53,8 @@ static check_options parse(int argc, char ** argv) {
         } else if (word == "-t" || word == "--threads") {
             char *     end    = nullptr;
             const long number = i + 1 < argc ? strtol(argv[++i], &end, 10) : 0;
-            if (end == nullptr || *end != '\0' || number < 1 || number > 1024) {
-                throw std::runtime_error(word + " is a number from 1 to 1024");
+            if (end == nullptr || *end != '\0' || number < 1 || number > MOST_THREADS) {
+                throw std::runtime_error(word + " is a number from 1 to " + std::to_string(MOST_THREADS));
             }
             options.threads = (size_t) number;
         } else if (word.size() > 1 && word[0] == '-') {
@@ -97,12 +100,13 @@ int main(int argc, char ** argv) {
         }
         const std::string why = why_not_loaded(options.paths);
         if (options.load_only && !why.empty()) {
-            throw std::runtime_error(options.paths[0] + ": " + why);
+            throw invalid_gguf(options.paths[0] + ": " + why);
         }
         printf("%s%s\n", why.empty() ? "loads" : "does not load: ", why.c_str());
         return 0;
     } catch (const std::exception & e) {
         fprintf(errors, "error: %s\n", one_line(e.what()).c_str());
-        return 1;
+        // 2: what says nothing of the files, such as too little memory
+        return dynamic_cast<const invalid_gguf *>(&e) != nullptr ? 1 : 2;
     }
 }

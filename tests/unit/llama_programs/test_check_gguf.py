@@ -21,10 +21,11 @@ def test_a_model_that_llama_cpp_loads(tmp_path: Path) -> None:
 
 
 def test_a_file_that_llama_cpp_refuses_has_its_own_name_in_the_error(tmp_path: Path) -> None:
-    programs = check_program(tmp_path, "error: /d/.n.gguf.2.part: tensor a: it stands in /d/.m.gguf.1.part", status=1)
+    said = "error: /d/.n.gguf.2.part: tensor \u202ea: it stands in /d/.m.gguf.1.part"
+    programs = check_program(tmp_path, said, status=1)
     with pytest.raises(RefusedByLlamaCpp) as caught:
         asked(programs)
-    assert str(caught.value) == "llama.cpp refuses /d/n.gguf: tensor a: it stands in /d/m.gguf"
+    assert str(caught.value) == r"llama.cpp refuses /d/n.gguf: tensor \u202ea: it stands in /d/m.gguf"
 
 
 @pytest.mark.parametrize("number", ["ABRT", "SEGV", "BUS", "FPE"])
@@ -51,10 +52,11 @@ def test_a_model_that_does_not_load_though_its_source_does_is_refused(end: str, 
         asked(programs, SOURCE)
 
 
-@pytest.mark.parametrize("end", ["kill -KILL $$", "kill -ILL $$", "exit 127", "exit 1", "exit 0"])
+@pytest.mark.parametrize("end", ["kill -KILL $$", "kill -ILL $$", "exit 127", "exit 2", "exit 1", "exit 0"])
 def test_a_program_that_fails_for_itself_says_nothing_of_the_file(end: str, tmp_path: Path) -> None:
     answer = asked(check_program(tmp_path, "libgomp.so.1: cannot open shared object file", end=end))
     assert not answer.was_asked and answer.text.startswith(f"llama.cpp has not read it: {tmp_path}")
+    assert answer.text.endswith(": libgomp.so.1: cannot open shared object file")
 
 
 def test_where_there_is_no_program_the_answer_says_how_to_have_one(tmp_path: Path) -> None:
