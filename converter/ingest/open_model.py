@@ -90,4 +90,4 @@ def _open_hf_folder(
         read = [file for file in model_files(path) if file.suffix in _READ]  # others, such as logs, may go on growing
         with unchanged(file_states(read)):
             convert_to_gguf(folder, gguf, llama_dir, threads, progress)
-        yield open_gguf(gguf)
+        yield open_gguf(gguf, named=path)
