@@ -68,12 +68,16 @@ def parse_eoq_type(name: str) -> WeightType:
     return weight_type(name.strip())
 
 
-def type_for_any_row(choice: TypeChoice, row_length: int) -> tuple[GGMLQuantizationType, str]:
-    """The type for a row, with the ordinary types as a way out: EOQ, else Q8_0, else F16. Returns it and the reason."""
+def type_for_any_row(
+    choice: TypeChoice, row_length: int, stored: GGMLQuantizationType
+) -> tuple[GGMLQuantizationType, str]:
+    """The type for a row, with the ordinary types as a way out: EOQ, else Q8_0, else F16, or BF16 for what is `stored`
+    so, whose range F16 has not. Returns it and the reason."""
     chosen = choice.for_row(row_length)
     if chosen is not None:
         return chosen, ""
-    fallback = GGMLQuantizationType.F16 if row_length % 32 else GGMLQuantizationType.Q8_0
+    half = GGMLQuantizationType.BF16 if stored == GGMLQuantizationType.BF16 else GGMLQuantizationType.F16
+    fallback = half if row_length % 32 else GGMLQuantizationType.Q8_0
     return fallback, f"rows of {row_length} are not whole blocks of {choice.blocks}, as {choice.name} needs"
 
 

@@ -7,7 +7,11 @@ from gguf import GGMLQuantizationType
 from numpy.typing import NDArray
 
 from eoq_formats.errors import NonFiniteWeightError
+from gguf_files.source import Source
 from gguf_files.tensors import TensorInfo
+
+_PIECE = 1 << 22
+"""Weights that are looked at together."""
 
 
 def finite_values(stored: NDArray[np.uint8], kind: GGMLQuantizationType) -> NDArray[np.bool_] | None:
@@ -31,6 +35,18 @@ def check_finite(finite: NDArray[np.bool_], tensor: TensorInfo, numbers: Sequenc
     rows = finite.all(axis=1)
     if not rows.all():
         raise non_finite(tensor, numbers[int(np.flatnonzero(~rows)[0])])
+
+
+def check_weights_finite(source: Source) -> None:
+    """Raises NonFiniteWeightError for the first tensor of plain floats with a NaN or an infinity."""
+    for tensor in source.tensors:
+        step = max(1, _PIECE // max(1, tensor.row_length))
+        for start in range(0, tensor.rows if tensor.weights else 0, step):
+            stop = min(start + step, tensor.rows)
+            finite = finite_values(source.rows(tensor, start, stop), tensor.type)
+            if finite is None:
+                break
+            check_finite(finite, tensor, range(start, stop))
 
 
 def non_finite(tensor: TensorInfo, row: int) -> NonFiniteWeightError:

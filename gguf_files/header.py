@@ -52,6 +52,7 @@ _SCALARS = {
     GGUFValueType.BOOL: "<?",
 }
 _TEXT_LENGTH = struct.Struct("<Q")
+_ELEMENT_AND_COUNT = struct.Struct("<IQ")
 _SHAPE_TYPE_OFFSET = tuple(struct.Struct(f"<{n}QIQ") for n in range(1, MAX_DIMENSIONS + 1))
 
 
@@ -83,8 +84,17 @@ class MetadataEntry:
         """Number of the elements' type, and how many there are, of an array; else None."""
         if self.type != GGUFValueType.ARRAY:
             return None
-        element, count = struct.unpack_from("<IQ", self.raw, self._value_start)
+        element, count = _ELEMENT_AND_COUNT.unpack_from(self.raw, self._value_start)
         return int(element), int(count)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The elements of an array of texts; none of anything else."""
+        if (array := self.array) is None or array[0] != GGUFValueType.STRING:
+            return ()
+        cursor = _Cursor(len(self.raw), lambda start, size: self.raw[start : start + size])
+        cursor.skip(self._value_start + _ELEMENT_AND_COUNT.size)
+        return tuple(cursor.text().decode(errors="replace") for _ in range(array[1]))
 
     @property
     def _value_start(self) -> int:

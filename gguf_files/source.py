@@ -26,8 +26,10 @@ class _Place:
 class Source:
     """An open model. Tensors keep the order of the file."""
 
-    def __init__(self, files: Sequence[GgufFile]) -> None:
+    def __init__(self, files: Sequence[GgufFile], named: Path | None = None) -> None:
+        """`named` is what the user calls the model, where it is not the first file."""
         self.paths = tuple(file.path for file in files)
+        self.named = named or self.paths[0]
         self._files = files
         self.metadata: tuple[MetadataEntry, ...] = files[0].header.metadata
         self.alignment = files[0].header.alignment
@@ -86,10 +88,10 @@ class Source:
             file.check_unchanged()
 
 
-def open_gguf(path: Path) -> Source:
-    """Open a GGUF file with all its splits. Raises SourceError."""
+def open_gguf(path: Path, named: Path | None = None) -> Source:
+    """Open a GGUF file with all its splits; `named` is what the user calls the model, if not so. Raises SourceError."""
     first = GgufFile(path)
-    return Source([first, *_other_splits(first)])
+    return Source([first, *_other_splits(first)], named)
 
 
 def _other_splits(first: GgufFile) -> list[GgufFile]:

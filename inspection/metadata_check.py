@@ -32,6 +32,25 @@ def eoq_types_of(source: Source) -> list[WeightType]:
     return [used[number] for number in sorted(used)]
 
 
+def requantised(source: Source) -> str | None:
+    """What to say of a file that another program quantised once more and left the keys of a conversion in.
+
+    llama-quantize does so: neither the types of the tensors nor `general.file_type` are of those in `eoq.types`.
+    """
+    listed = next((entry.texts for entry in source.metadata if entry.key == "eoq.types"), ())
+    named = next((t for t in WEIGHT_TYPES if t.id == source.value("general.file_type")), None)
+    families = {t.family for t in WEIGHT_TYPES if t.name.lower() in listed}
+    if not families or {t.name.lower() for t in eoq_types_of(source)} == set(listed):
+        return None
+    if named is not None and named.family in families:
+        return None
+    return (
+        f"a conversion gave its tensors the types {', '.join(listed)}, and another program, such as llama-quantize, "
+        "quantised them once more and kept the eoq.* keys; it has the errors of both, and nothing to be verified by: "
+        "convert the original model"
+    )
+
+
 def metadata_faults(source: Source) -> list[Fault]:
     """What in the metadata of an EOQ file is missing, unknown, or belongs to other tensors."""
     if not has_eoq_metadata(source):

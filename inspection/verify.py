@@ -12,7 +12,7 @@ from gguf_files.source import Source
 from gguf_files.tensor_types import type_name
 from inspection.against import Compared, Comparison, compare
 from inspection.faults import Fault, UnsoundFileError
-from inspection.metadata_check import eoq_types_of, has_eoq_metadata, metadata_faults
+from inspection.metadata_check import eoq_types_of, has_eoq_metadata, metadata_faults, requantised
 from inspection.tensor_check import check_tensors
 from llama_programs.check_gguf import RefusedByLlamaCpp, check_by_llama_cpp
 from terminal.progress import Progress
@@ -89,12 +89,13 @@ class Verification:
 
 def verify(file: Source, threads: int, progress: Progress, against: Source | None = None) -> Verification:
     """Verify an open file, also against the model that it was made from. Damage is in the result, not raised."""
-    faults = metadata_faults(file)
+    again = requantised(file)
+    faults = [Fault(None, again)] if again else metadata_faults(file)
     notes = []
-    checksums, text = _checksums(file)
+    checksums, text = (None, None) if again else _checksums(file)
     if text is not None:
         faults.append(Fault(None, text))
-    elif checksums is None:
+    elif checksums is None and not again:
         notes.append("no checksums, as in files of older versions and of llama-quantize: damage may go unseen")
     if not eoq_types_of(file):
         notes.append("no tensor has an EOQ type")

@@ -11,6 +11,7 @@ from converter.errors import CalibrationError
 from converter.options import OWN_TEXT, CalibrationOptions, CalibrationText
 from converter.statistics import Statistics, fingerprint, open_statistics
 from converter.statistics.least_size import least_size
+from gguf_files.finite import check_weights_finite
 from gguf_files.source import Source
 from gguf_files.unchanged import unchanged
 from llama_programs.find import find_program
@@ -32,7 +33,8 @@ def calibrate(
     source: Source, target: Path, options: CalibrationOptions, threads: int, progress: Progress
 ) -> Statistics:
     """Measure the second moments of the inputs of a model's matrices and write them to `target`, replacing it when all
-    is done. Raises CalibrationError, NoProgramError or TargetError.
+    is done. Raises CalibrationError, NoProgramError, TargetError, or NonFiniteWeightError for a model that cannot be
+    calibrated for weights that are no numbers.
     """
     target = resolve_target(target)
     for companion in leftovers(target):
@@ -50,7 +52,8 @@ def calibrate(
         if status:
             errors = _ERROR.findall(said)
             reason = errors[-1] if errors else f"{PROGRAM} {ending(status)}"
-            raise CalibrationError(f"{source.paths[0]} cannot be calibrated ({reason}); {WAYS_OUT}")
+            check_weights_finite(source)
+            raise CalibrationError(f"{source.named} cannot be calibrated ({reason}); {WAYS_OUT}")
     return open_statistics(target)
 
 

@@ -1,5 +1,7 @@
 """Calibration alone: a model in, a statistics file out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,11 +58,10 @@ def collect_by_text(
         twice = [target.name for target in targets if targets.count(target) > 1]
         if twice:
             raise CalibrationError(f"two of the texts would be kept in {twice[0]}; rename one of them")
-        with explained(f"the folder {folder} cannot be made"):
-            folder.mkdir(exist_ok=True)
         found = []
         tokens = max(options.tokens // len(texts), options.sequence_length)
         with (
+            _made(folder),
             claimed(targets, [model_path, *(text.path for text in options.texts)]),
             open_model(model_path, folder / "model", access, threads, progress) as source,
         ):
@@ -71,3 +72,18 @@ def collect_by_text(
                 with checkpoint_named(target):
                     found.append(calibrate(source, target, alone, threads, progress))
         return found
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """There is such a folder; one that was made for work that broke off goes, unless something is in it."""
+    is_new = not folder.exists()
+    with explained(f"the folder {folder} cannot be made"):
+        folder.mkdir(exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise

@@ -1,5 +1,6 @@
 """A Hugging Face model folder: what can be known of it, and refused, before llama.cpp's converter is started."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from input_files.structured import read_json
 _OUTTYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16", "F8_E4M3": "bf16", "F8_E5M2": "bf16"}
 _ADAPTER = "adapter_config.json"
 _BYTES = {"f32": 4, "f16": 2, "bf16": 2, "auto": 2}
+_EMBEDDINGS = re.compile(r"emb|wte|word|tok")
 _DOMINANT = 0.99
 """Share of the weights that must be of one type for the others to be rounded to it."""
 
@@ -68,6 +70,7 @@ def read_hf_folder(path: Path, allow_requantize: bool, keeps_mxfp4: bool = False
         raise SourceError(f"{path / 'config.json'} names no architecture (its key architectures is missing or empty)")
     tensors = tuple(read_tensor_list(path))
     check_not_quantized(path, config, tensors, allow_requantize=allow_requantize, keeps_mxfp4=keeps_mxfp4)
+    _check_head(path, config, tensors)
     files = {t.file.path for t in tensors} or set(path.glob("pytorch_model*.bin"))
     if not files:
         raise _no_model(path, "it has no weights, neither model*.safetensors nor pytorch_model*.bin")
@@ -111,6 +114,26 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SourceError(f"{path} is not a JSON object; give the folder of a Hugging Face model")
     return config
+
+
+def _check_head(path: Path, config: dict[str, Any], tensors: tuple[StoredTensor, ...]) -> None:
+    """Refuse a language model whose output is not in its files, though the configuration says that it is its own.
+
+    llama.cpp would take the embeddings for it.
+    """
+    text = config.get("text_config")
+    told = {**config, **(text if isinstance(text, dict) else {})}
+    vocabulary, tied = told.get("vocab_size"), told.get("tie_word_embeddings")
+    names = config.get("architectures") or [""]
+    if tied is not False or not str(names[0]).endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")):
+        return
+    tables = [t for t in tensors if len(t.shape) == 2 and t.shape[0] == vocabulary]
+    if len(tables) == 1 and _EMBEDDINGS.search(tables[0].name):
+        raise SourceError(
+            f"the model in {path} lacks its output matrix: config.json says that the embeddings do not serve as such "
+            f"(tie_word_embeddings), and {tables[0].name} is the only matrix of {vocabulary} rows; get all files "
+            "again, or set tie_word_embeddings to true if they do"
+        )
 
 
 def _outtype(tensors: tuple[StoredTensor, ...]) -> str:

@@ -102,7 +102,7 @@ def _open_hf_folder(
     if statistics_folder is not None:
         needs.append((statistics_folder, folder.least_statistics_bytes, "the statistics"))
     if kept is not None and kept.exists():
-        yield open_gguf(kept)
+        yield open_gguf(kept, named=path)
         return
     check_space((work_dir, folder.gguf_bytes, "the intermediate GGUF"), *needs)
 
@@ -117,9 +117,9 @@ def _open_hf_folder(
         make(partial)
         with explained(f"cannot write {kept}"):
             put_in_place(partial, kept)
-        yield open_gguf(kept)
+        yield open_gguf(kept, named=path)
         return
     with scratch_folder(work_dir) as scratch:
         gguf = scratch / "source.gguf"
         make(gguf)
-        yield open_gguf(gguf)
+        yield open_gguf(gguf, named=path)

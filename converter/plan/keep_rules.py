@@ -1,4 +1,7 @@
-"""Tensors that are never quantised: what they are, and why. llama-quantize leaves the same ones alone."""
+"""Tensors that are never quantised: what they are, and why.
+
+llama-quantize leaves the same ones alone, but for the small projections of state-space layers.
+"""
 
 import re
 from collections.abc import Sequence
@@ -33,6 +36,10 @@ KEEP_RULES: tuple[KeepRule, ...] = (
     _any_of("AltUp and Laurel: a few numbers", ["altup", "laurel"]),
     _any_of("small projection of per-layer embeddings", ["per_layer_model_proj"]),
     _any_of("short convolution: rows of a few numbers", ["ssm_conv1d", "shortconv.conv.weight"]),
+    KeepRule(
+        re.compile(r"\.ssm_(alpha|beta|ba|dt|f_[ab]|g_[ab])\.weight"),
+        "small, and decides how long the state of a layer lasts",
+    ),
     _any_of("attention indexer: small", ["indexer.k_proj.weight", "indexer.q_proj.weight"]),
     KeepRule(
         re.compile(r"time_mix_(first|w[012]|v[012]|a[012]|g[12]|decay_w[12]|lerp_fused)\.weight"),
@@ -51,11 +58,6 @@ KEEP_RULES: tuple[KeepRule, ...] = (
             "indexer.proj",
             "indexer_compressor_gate",
             "indexer_compressor_ape",
-            "ssm_f_a.weight",
-            "ssm_f_b.weight",
-            "ssm_g_a.weight",
-            "ssm_g_b.weight",
-            "ssm_beta.weight",
             "attn_kv_a_mqa.weight",
             "attn_k_b.weight",
             "attn_v_b.weight",

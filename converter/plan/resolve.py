@@ -56,9 +56,10 @@ def _plan_weight(tensor: TensorInfo, tied: bool, types: TypeOptions, proposals: 
     if proposals is not None and (proposal := proposals(tensor)) is not None:
         if proposal.type is None:
             return TensorPlan(tensor, tensor.type, proposal.why)
-        t, fallback = type_for_any_row(proposal.type, tensor.row_length)
+        t, fallback = type_for_any_row(proposal.type, tensor.row_length, tensor.type)
         return TensorPlan(tensor, t, fallback or proposal.why, bool(fallback))
-    t, fallback = type_for_any_row(types.default_output if is_output else types.weights, tensor.row_length)
+    choice = types.default_output if is_output else types.weights
+    t, fallback = type_for_any_row(choice, tensor.row_length, tensor.type)
     return TensorPlan(tensor, t, fallback or ("output" if is_output else "weight"), bool(fallback))
 
 

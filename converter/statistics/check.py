@@ -42,14 +42,14 @@ def check_statistics(statistics: Statistics, source: Source) -> Statistics:
         statistics = statistics.divided(source.tensors)
     if statistics.fingerprint is not None and statistics.fingerprint != fingerprint(source):
         raise StatisticsError(
-            f"{statistics.path} holds statistics of another model: its fingerprint is not that of {source.paths[0]}; "
+            f"{statistics.path} holds statistics of another model: its fingerprint is not that of {source.named}; "
             "calibrate again, or give the file that belongs to this model"
         )
     tensors = {t.name: t for t in source.tensors}
     known = [name for name in statistics.tensor_names if name in tensors]
     if not known:
         raise StatisticsError(
-            f"{statistics.path} has statistics of no tensor of {source.paths[0]} (of "
+            f"{statistics.path} has statistics of no tensor of {source.named} (of "
             f"{statistics.tensor_names[0] if statistics.tensor_names else 'none at all'}); give those of this model"
         )
     for name in known:

@@ -24,6 +24,7 @@ from converter.ingest.hf_convert import convert_to_gguf
 from converter.ingest.hf_folder import read_hf_folder
 from converter.options import OWN_TEXT, CalibrationOptions, CalibrationText
 from converter.statistics import Statistics, check_statistics, open_statistics
+from eoq_formats.errors import NonFiniteWeightError
 from gguf_files.source import open_gguf
 from material import models
 from terminal.progress import Progress
@@ -315,6 +316,19 @@ def test_experts_that_no_token_reached_have_empty_statistics(
         assert found.experts_short_of_tokens(name) == unused
     (warning,) = found.warnings()
     assert warning.startswith("2 of 4 experts of blk.0.ffn_") and ", the worst of 6 tensors, saw" in warning
+
+
+def test_a_weight_that_is_no_number_is_named(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:
+    """Neither another text nor an imatrix helps then."""
+    _, gguf_file = tiny("llama")
+    damaged = folder / "damaged.gguf"
+    damaged.write_bytes(gguf_file.read_bytes())
+    reader = gguf.GGUFReader(damaged, "r+")
+    next(t for t in reader.tensors if t.name == "blk.1.attn_v.weight").data[3, 5] = np.nan
+    reader.data.flush()
+    with pytest.raises(NonFiniteWeightError, match=r"tensor blk.1.attn_v.weight has a NaN or an infinity in row 3"):
+        calibrated(damaged, folder / "s.stats", options)
+    assert not (folder / "s.stats").exists()
 
 
 def test_encoders_with_decoders(tiny: Folders, folder: Path, options: CalibrationOptions) -> None:

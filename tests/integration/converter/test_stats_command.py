@@ -64,6 +64,8 @@ def test_errors_are_one_sentence(tiny: tuple[Path, Path], tmp_path: Path) -> Non
         (("collect", gguf_file, tmp_path / "s", "--calib-tokens", "9"), "less than one sequence"),
         (("collect", gguf_file, tmp_path / "s", "--llama-bin", tmp_path), "has no program llama-moments"),
         (("collect", gguf_file, tmp_path / "s", "--threads", "0"), "the number of threads must be at least 1, not 0"),
+        (("collect", tmp_path / "none", tmp_path / "s", "--by-text"), "none does not exist"),
+        (("collect", gguf_file, tmp_path / "s", "--by-text", "--calib", gguf_file), "is not UTF-8 text"),
         (("merge", gguf_file, tmp_path / "s"), "holds no statistics"),
     ):
         said = run(*STATS, *arguments, expect_failure=True).splitlines()[-1]

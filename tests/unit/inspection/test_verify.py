@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from converter import TypeOptions
 from eoq.verify import main
-from gguf_files.header import MetadataEntry, pack_array, pack_entry
+from gguf_files.header import MetadataEntry, pack_array, pack_entry, parse_header
 from tests.samples.check_program import LOADS, check_program
 from tests.samples.gguf_samples import as_type, random_weights, tiny_model, write_gguf
 from tests.unit.inspection.finished_files import change_metadata, converted, damage, faults_of, split, verified
@@ -173,6 +173,25 @@ def test_metadata_that_does_not_fit(key: str, changed: MetadataEntry | None, fau
     change_metadata(path, {key: changed})
     found = faults_of(path)
     assert len(found) == (fault is not None) and all(text.startswith(str(fault)) for text in found), found
+
+
+@pytest.mark.parametrize(("kind", "number"), [("Q8_0", 7), ("EOQ3", 163)])
+def test_a_file_that_was_quantised_once_more_is_told_from_a_damaged_one(
+    kind: str, number: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As llama-quantize --allow-requantize leaves it."""
+    path, _ = converted(folder)
+    header = parse_header(path.read_bytes())
+    kept = {e.key: e for e in header.metadata if e.key != "general.architecture"}
+    tensors = tiny_model()
+    again = {name: as_type(t, T[kind]) if t.ndim > 1 and "inp" not in name else t for name, t in tensors.items()}
+    write_gguf(path, again)
+    change_metadata(path, {**kept, "general.file_type": entry("general.file_type", number)})
+    assert main([str(path), "--json", str(folder / "v.json")]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "fault:" not in said.out
+    assert "a conversion gave its tensors the types eoq4, eoq6, and another program, such as llama-quantize" in said.err
+    assert len(json.loads((folder / "v.json").read_text())["faults"]) == 1
 
 
 def test_a_file_without_checksums(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -251,6 +251,27 @@ def test_an_adapter_says_of_which_model(model: Path) -> None:
         read(model)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_model_without_the_output_that_it_says_it_has(nested: bool, model: Path) -> None:
+    table = np.zeros((50, 128), dtype=np.float32)
+    vocabulary: dict[str, Any] = {"vocab_size": 50, "tie_word_embeddings": False}
+
+    def write(more: dict[str, Any], **tensors: NDArray[np.float32]) -> None:
+        write_config(model, **({"text_config": more} if nested else more))
+        save_file({"model.embed_tokens.weight": table, "a.weight": MATRIX, **tensors}, model / "model.safetensors")
+
+    write(vocabulary)
+    with pytest.raises(SourceError, match=r"lacks its output matrix: .* model.embed_tokens.weight is the only matrix"):
+        read(model)
+    for change in ({"tie_word_embeddings": True}, {"tie_word_embeddings": None}, {"vocab_size": 48}):
+        write({**vocabulary, **change})
+        read(model)
+    write(vocabulary, **{"lm_head.weight": table})
+    read(model)
+    write_config(model, architectures=["LlamaModel"], **vocabulary)  # which embeds texts
+    read(model)
+
+
 @pytest.mark.parametrize("has_index", [True, False])
 def test_a_tensor_in_two_shards(has_index: bool, model: Path) -> None:
     paths = write_shards(model, index=has_index)

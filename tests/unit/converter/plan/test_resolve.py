@@ -52,6 +52,13 @@ def test_the_row_length_decides(row: int, asked: str, got: str) -> None:
     assert not tensor.fallback or f"rows of {row}" in tensor.why
 
 
+def test_bfloat16_falls_back_to_itself() -> None:
+    """F16 ends at 65504."""
+    tensors = [TensorInfo(f"blk.{i}.ffn_up.weight", (row, 8), T.BF16) for i, row in enumerate((100, 96))]
+    odd, even = resolve_plan(tensors, "llama", TypeOptions()).tensors
+    assert (odd.type, even.type) == (T.BF16, T.Q8_0) and odd.is_copy and odd.fallback and even.fallback
+
+
 def test_a_fallback_of_the_source_s_own_type_is_a_copy() -> None:
     (tensor,) = make_plan({"blk.0.ffn_up.weight": (100, 8)}).tensors
     assert tensor.is_copy
@@ -100,6 +107,12 @@ def test_expert_matrices_are_quantised_and_routers_are_not() -> None:
         ("token_types.weight", (128, 2), "segment"),
         ("blk.0.ssm_conv1d.weight", (4, 128), "convolution"),
         ("blk.0.shortconv.conv.weight", (4, 128), "convolution"),
+        ("blk.0.ssm_alpha.weight", (128, 32), "state"),
+        ("blk.0.ssm_beta.weight", (128, 32), "state"),
+        ("blk.0.ssm_ba.weight", (128, 64), "state"),
+        ("blk.0.ssm_dt.weight", (64, 256), "state"),
+        ("blk.0.ssm_f_a.weight", (128, 64), "state"),
+        ("blk.0.ssm_g_b.weight", (64, 128), "state"),
         ("blk.0.time_mix_w1.weight", (128, 64), "RWKV"),
         ("blk.0.time_mix_decay_w2.weight", (128, 64), "RWKV"),
         ("blk.0.attn_rel_b.weight", (128, 32), "relative"),
