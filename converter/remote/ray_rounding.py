@@ -3,7 +3,7 @@
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from converter.errors import ClusterError, OptionError
@@ -37,9 +37,15 @@ def rounding_on(
         yield lambda method: RoundedHere(method.rounder, progress)
         return
     needs = _needs(options)
-    with connected(options.ray) as ray:
+    with connected(options.ray) as ray, ExitStack() as makers:
         check_room(ray, needs)
-        yield lambda method: RoundedOnRay(ray, method, options.threads, needs, progress)
+
+        def on_ray(method: RoundingMethod) -> RoundedOnRay:
+            maker = RoundedOnRay(ray, method, options.threads, needs, progress)
+            makers.callback(maker.close)
+            return maker
+
+        yield on_ray
 
 
 def _needs(options: ConversionOptions) -> dict[str, float]:
@@ -64,6 +70,7 @@ class RoundedOnRay:
         self._ray = ray
         self._here = RoundedHere(method.rounder, progress)
         self._progress = progress
+        self._running: dict[Any, TensorPlan] = {}
         self._task = ray.remote(
             num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=RETRIES, scheduling_strategy="SPREAD"
         )(round_tensor)
@@ -81,28 +88,30 @@ class RoundedOnRay:
     def make(self, plans: Sequence[TensorPlan]) -> Iterator[RoundedTensor]:
         """Each of these once, as they are finished. Raises EoqError."""
         largest_first = sorted((p for p in plans if not p.is_copy), key=lambda p: p.tensor.weights, reverse=True)
-        waiting, running = deque(largest_first), dict[Any, TensorPlan]()
-        try:
-            self._begin(waiting, running)
-            yield from self._here.make([p for p in plans if p.is_copy])
-            while running:
-                finished, _ = self._ray.wait(list(running), timeout=_WAIT)
-                for task in finished:
-                    yield self._arrived(task, running[task])
-                    del running[task]  # only now is it written
-                self._begin(waiting, running)
-        finally:
-            for task in running:
-                with suppress(self._ray.exceptions.RayError):
-                    self._ray.cancel(task, force=True)
+        waiting = deque(largest_first)
+        self._begin(waiting)
+        yield from self._here.make([p for p in plans if p.is_copy])
+        while self._running:
+            finished, _ = self._ray.wait(list(self._running), timeout=_WAIT)
+            for task in finished:
+                yield self._arrived(task, self._running[task])
+                del self._running[task]  # only now is it written
+            self._begin(waiting)
 
-    def _begin(self, waiting: deque[TensorPlan], running: dict[Any, TensorPlan]) -> None:
+    def close(self) -> None:
+        """End what is still being rounded. While the cluster is connected: Ray would start one of its own later."""
+        for task in self._running:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.cancel(task, force=True)
+        self._running.clear()
+
+    def _begin(self, waiting: deque[TensorPlan]) -> None:
         """As many tasks as there is room for their results."""
-        taken = sum(plan.nbytes for plan in running.values())
-        while waiting and (not running or taken + waiting[0].nbytes <= MOST_BYTES):
+        taken = sum(plan.nbytes for plan in self._running.values())
+        while waiting and (not self._running or taken + waiting[0].nbytes <= MOST_BYTES):
             plan = waiting.popleft()
             taken += plan.nbytes
-            running[self._task.options(name=f"eoq {plan.tensor.name}").remote(self._job, plan)] = plan
+            self._running[self._task.options(name=f"eoq {plan.tensor.name}").remote(self._job, plan)] = plan
 
     def _arrived(self, task: Any, plan: TensorPlan) -> RoundedTensor:
         try:
