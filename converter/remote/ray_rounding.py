@@ -3,6 +3,7 @@
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -22,7 +23,7 @@ MOST_BYTES = 1 << 30
 RETRIES = 5
 """How often a tensor is begun again whose worker is lost."""
 _WAIT = 1.0
-"""Seconds after which signals are looked at."""
+"""Seconds of one wait, and at most until a conversion that breaks off ends."""
 
 
 @contextmanager
@@ -71,6 +72,8 @@ class RoundedOnRay:
         self._here = RoundedHere(method.rounder, progress)
         self._progress = progress
         self._running: dict[Any, TensorPlan] = {}
+        self._thread = ThreadPoolExecutor(1)
+        """Waits for Ray: a signal's exception breaks its calls, and comes to the main thread alone."""
         self._task = ray.remote(
             num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=RETRIES, scheduling_strategy="SPREAD"
         )(round_tensor)
@@ -92,7 +95,7 @@ class RoundedOnRay:
         self._begin(waiting)
         yield from self._here.make([p for p in plans if p.is_copy])
         while self._running:
-            finished, _ = self._ray.wait(list(self._running), timeout=_WAIT)
+            finished, _ = self._thread.submit(self._ray.wait, list(self._running), timeout=_WAIT).result()
             for task in finished:
                 yield self._arrived(task, self._running[task])
                 del self._running[task]  # only now is it written
@@ -104,6 +107,7 @@ class RoundedOnRay:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(task, force=True)
         self._running.clear()
+        self._thread.shutdown()
 
     def _begin(self, waiting: deque[TensorPlan]) -> None:
         """As many tasks as there is room for their results."""
@@ -115,7 +119,7 @@ class RoundedOnRay:
 
     def _arrived(self, task: Any, plan: TensorPlan) -> RoundedTensor:
         try:
-            found = self._ray.get(task)
+            found = self._thread.submit(self._ray.get, task).result()
         except self._ray.exceptions.RayError as error:
             *_, reason = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             raise ClusterError(
