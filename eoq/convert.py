@@ -99,8 +99,8 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         help="most memory to take, such as 12G (of 1000 each): a calibration keeps to it, and what cannot is refused",
     )
     add_source_options(parser, beside="the output")
-    ray = "round on the Ray cluster at this address (HOST:PORT, or auto for the one that this machine belongs to), as"
-    add("--ray", metavar="ADDRESS", help=f"{ray} its nodes see the same files (default: on this machine alone)")
+    ray = "round on a Ray cluster whose nodes see the same files: HOST:PORT, or auto for that of this machine"
+    add("--ray", metavar="ADDRESS", help=f"{ray} (default: on this machine alone)")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
     arguments = parser.parse_args(words)

@@ -3,7 +3,8 @@
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from converter.errors import ClusterError, OptionError
@@ -22,7 +23,7 @@ MOST_BYTES = 1 << 30
 RETRIES = 5
 """How often a tensor is begun again whose worker is lost."""
 _WAIT = 1.0
-"""Seconds after which signals are looked at."""
+"""Seconds of one wait, and at most until a conversion that breaks off ends."""
 
 
 @contextmanager
@@ -37,9 +38,15 @@ def rounding_on(
         yield lambda method: RoundedHere(method.rounder, progress)
         return
     needs = _needs(options)
-    with connected(options.ray) as ray:
+    with connected(options.ray) as ray, ExitStack() as makers:
         check_room(ray, needs)
-        yield lambda method: RoundedOnRay(ray, method, options.threads, needs, progress)
+
+        def on_ray(method: RoundingMethod) -> RoundedOnRay:
+            maker = RoundedOnRay(ray, method, options.threads, needs, progress)
+            makers.callback(maker.close)
+            return maker
+
+        yield on_ray
 
 
 def _needs(options: ConversionOptions) -> dict[str, float]:
@@ -64,6 +71,9 @@ class RoundedOnRay:
         self._ray = ray
         self._here = RoundedHere(method.rounder, progress)
         self._progress = progress
+        self._running: dict[Any, TensorPlan] = {}
+        self._thread = ThreadPoolExecutor(1)
+        """Waits for Ray: a signal's exception breaks its calls, and comes to the main thread alone."""
         self._task = ray.remote(
             num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=RETRIES, scheduling_strategy="SPREAD"
         )(round_tensor)
@@ -81,32 +91,35 @@ class RoundedOnRay:
     def make(self, plans: Sequence[TensorPlan]) -> Iterator[RoundedTensor]:
         """Each of these once, as they are finished. Raises EoqError."""
         largest_first = sorted((p for p in plans if not p.is_copy), key=lambda p: p.tensor.weights, reverse=True)
-        waiting, running = deque(largest_first), dict[Any, TensorPlan]()
-        try:
-            self._begin(waiting, running)
-            yield from self._here.make([p for p in plans if p.is_copy])
-            while running:
-                finished, _ = self._ray.wait(list(running), timeout=_WAIT)
-                for task in finished:
-                    yield self._arrived(task, running[task])
-                    del running[task]  # only now is it written
-                self._begin(waiting, running)
-        finally:
-            for task in running:
-                with suppress(self._ray.exceptions.RayError):
-                    self._ray.cancel(task, force=True)
+        waiting = deque(largest_first)
+        self._begin(waiting)
+        yield from self._here.make([p for p in plans if p.is_copy])
+        while self._running:
+            finished, _ = self._thread.submit(self._ray.wait, list(self._running), timeout=_WAIT).result()
+            for task in finished:
+                yield self._arrived(task, self._running[task])
+                del self._running[task]  # only now is it written
+            self._begin(waiting)
 
-    def _begin(self, waiting: deque[TensorPlan], running: dict[Any, TensorPlan]) -> None:
+    def close(self) -> None:
+        """End what is still being rounded. While the cluster is connected: Ray would start one of its own later."""
+        for task in self._running:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.cancel(task, force=True)
+        self._running.clear()
+        self._thread.shutdown()
+
+    def _begin(self, waiting: deque[TensorPlan]) -> None:
         """As many tasks as there is room for their results."""
-        taken = sum(plan.nbytes for plan in running.values())
-        while waiting and (not running or taken + waiting[0].nbytes <= MOST_BYTES):
+        taken = sum(plan.nbytes for plan in self._running.values())
+        while waiting and (not self._running or taken + waiting[0].nbytes <= MOST_BYTES):
             plan = waiting.popleft()
             taken += plan.nbytes
-            running[self._task.options(name=f"eoq {plan.tensor.name}").remote(self._job, plan)] = plan
+            self._running[self._task.options(name=f"eoq {plan.tensor.name}").remote(self._job, plan)] = plan
 
     def _arrived(self, task: Any, plan: TensorPlan) -> RoundedTensor:
         try:
-            found = self._ray.get(task)
+            found = self._thread.submit(self._ray.get, task).result()
         except self._ray.exceptions.RayError as error:
             *_, reason = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             raise ClusterError(
