@@ -71,9 +71,7 @@ class WorkFolder:
             self._facts[group] = dict(facts)
             write_whole(self.path / _FACTS, json_text(self._facts, indent=1) + "\n")
         elif change := _difference(earlier, facts):
-            raise ResumeError(
-                f"{self.path} is of a conversion with {change}; start it as it was, or leave --resume out to start anew"
-            )
+            raise self._other(change)
 
     def begin(self, facts: Mapping[str, str], *, resume: bool) -> None:
         """Go on with an earlier run, or make way for this one. Raises ResumeError or TargetError."""
@@ -83,7 +81,8 @@ class WorkFolder:
         change = _difference(self._facts.get("conversion", {}), facts)
         worth = self.contents()
         if resume and worth:
-            self.pin("conversion", facts)
+            if change:  # also where there are no facts any more
+                raise self._other(change)
             _log.warning("note: going on with %s of %s", worth, self.path)
             return
         if resume:
@@ -97,6 +96,11 @@ class WorkFolder:
         except BaseException:
             self.remove()
             raise
+
+    def _other(self, change: str) -> ResumeError:
+        return ResumeError(
+            f"{self.path} is of a conversion with {change}; start it as it was, or leave --resume out to start anew"
+        )
 
     def contents(self) -> str:
         """What there is to go on with, in words; empty if it is nothing."""

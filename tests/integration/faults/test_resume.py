@@ -153,6 +153,20 @@ def test_another_conversion_is_refused_by_name(name: str, source: Path, work: Pa
     assert {path: path.read_bytes() for path in work.iterdir()} == before and not kept()
 
 
+@pytest.mark.parametrize("content", [None, b"", b"[]", b'{"conversion": 3}', b'{"conversion": {"--type": []}}'])
+def test_work_that_nobody_knows_the_facts_of_is_refused(
+    content: bytes | None, source: Path, work: Path, folder: Path
+) -> None:
+    facts = work / "facts.json"
+    facts.unlink()
+    if content is not None:
+        facts.write_bytes(content)
+    with pytest.raises(ResumeError, match=r"--type not given and not eoq3, .* leave --resume out to start anew"):
+        convert(source, folder / "m.gguf", RESUMED)
+    convert(source, folder / "m.gguf", TO_NEAREST)
+    assert not work.exists()
+
+
 def test_other_threads_go_on_where_they_make_no_difference(
     source: Path, work: Path, folder: Path, tmp_path: Path
 ) -> None:
