@@ -93,14 +93,30 @@ def _peak() -> int:
 
 
 def fuzz(run: Run) -> int:
-    """All executions of a run, in workers that may die; returns the number of findings."""
+    """All executions of a run, in workers that may die; returns the number of findings. Interrupted, it tells them."""
     restore(run.folder)
     started = time.perf_counter()
+    try:
+        _fuzz(run)
+    finally:
+        begun, taken, findings, peak = _COUNTS.unpack(run.counts)
+        seconds = time.perf_counter() - started
+        found = findings + run.crashes
+        print(
+            f"{run.name}: {begun:,} executions in {seconds:.0f} s ({begun / max(seconds, 1e-9):,.0f} a second), "
+            f"{taken:,} files were taken; at most {peak / 1024:.0f} MiB; {found} findings",
+            flush=True,
+        )
+    return int(found)
+
+
+def _fuzz(run: Run) -> None:
     first = run.first
     while first < run.first + run.executions:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             try:
                 work(run, first)
             except BaseException:
@@ -108,21 +124,17 @@ def fuzz(run: Run) -> int:
                 os._exit(_OUT_OF_ORDER)
             sys.stdout.flush()
             os._exit(0)
-        why = _waited(run, pid)
-        begun, taken, findings, peak = _COUNTS.unpack(run.counts)
+        try:
+            why = _waited(run, pid)
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)
+            raise
         if why is None:
-            break
+            return
         run.crashes += 1
+        begun = _COUNTS.unpack(run.counts)[0]
         run.save(run.first + begun - 1, why)
         first = run.first + begun
-    seconds = time.perf_counter() - started
-    found = findings + run.crashes
-    print(
-        f"{run.name}: {begun:,} executions in {seconds:.0f} s ({begun / max(seconds, 1e-9):,.0f} a second), "
-        f"{taken:,} files were taken; at most {peak / 1024:.0f} MiB; {found} findings",
-        flush=True,
-    )
-    return int(found)
 
 
 def _waited(run: Run, pid: int) -> str | None:
@@ -160,6 +172,7 @@ def main(words: Sequence[str] | None = None) -> int:
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="eoq-fuzz-", dir=memory if memory.is_dir() else None))
     gc.freeze()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         runs = [
             Run(name, TARGETS[name], options.seed, options.first, options.executions, folder, options.save)
