@@ -49,6 +49,8 @@ class WorkFolder:
     """Where the files of the work are: beside the output, and what is large and no part of it in `--work-dir`."""
 
     def __init__(self, target: Path, work_dir: Path | None) -> None:
+        if work_dir is not None and not work_dir.is_dir():
+            raise OptionError(f"the work folder {work_dir} does not exist")
         self.target = target
         self.path = target.with_name(_folder_name(target, unique=False))
         """On the disk of the output."""
