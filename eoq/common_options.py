@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
-_SIZE = re.compile(r"(?P<number>[0-9]{1,12})(?P<unit>[KMGkmg])")
-_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9}
-_MOST_BYTES = 1 << 60
 _MOST_MEMORY = 2.0**30
 """GiB."""
 
@@ -88,17 +84,6 @@ def source_access(arguments: argparse.Namespace, *, allow_requantize: bool = Fal
     from converter.options import SourceAccess
 
     return SourceAccess(allow_requantize, arguments.llama_dir, arguments.work_dir)
-
-
-def parse_size(option: str, text: str) -> int:
-    """Bytes of a size as llama-gguf-split writes them: `500M`, `8G`, of 1000 each. Raises OptionError."""
-    from converter.errors import OptionError
-
-    match = _SIZE.fullmatch(text)
-    size = int(match["number"]) * _UNITS[match["unit"].upper()] if match else 0
-    if not 0 < size < _MOST_BYTES:
-        raise OptionError(f"{option} is a number with M or G behind it, such as 500M or 8G, not {text!r}")
-    return size
 
 
 def given(**options: object) -> dict[str, Any]:

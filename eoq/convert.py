@@ -10,7 +10,6 @@ from eoq.common_options import (
     add_source_options,
     calibration_options,
     given,
-    parse_size,
     source_access,
 )
 from terminal.text import say
@@ -120,6 +119,7 @@ def run(arguments: argparse.Namespace) -> None:
     from converter.plan.tables import size_lines, split_lines, tensor_lines
     from converter.report import report_path
     from converter.report.display import ConversionDisplay
+    from converter.sizes import parse_size
     from output_files.target import check_outputs
 
     if arguments.imatrix and not arguments.imatrix.exists():
@@ -146,7 +146,7 @@ def run(arguments: argparse.Namespace) -> None:
         ray=arguments.ray,
         split=_split_limit(arguments),
         resume=arguments.resume,
-        max_memory=None if arguments.max_memory is None else parse_size("--max-memory", arguments.max_memory),
+        max_memory=None if arguments.max_memory is None else parse_size(arguments.max_memory, "--max-memory"),
         **given(threads=arguments.threads),
     )
     proposals = read_plan_file(arguments.plan) if arguments.plan else None
@@ -168,12 +168,13 @@ def run(arguments: argparse.Namespace) -> None:
 def _split_limit(arguments: argparse.Namespace) -> "SplitLimit | None":
     """Raises OptionError."""
     from converter.errors import OptionError
+    from converter.sizes import parse_size
     from gguf_files.output import SplitLimit
 
     size, tensors = arguments.split_max_size, arguments.split_max_tensors
     if size is None and tensors is None:
         return None
-    nbytes = None if size is None else parse_size("--split-max-size", size)
+    nbytes = None if size is None else parse_size(size, "--split-max-size")
     if tensors is not None and tensors < 1:
         raise OptionError(f"--split-max-tensors must be at least 1, not {tensors}")
     return SplitLimit(nbytes, tensors)

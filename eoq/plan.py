@@ -167,7 +167,7 @@ def request_of(arguments: argparse.Namespace) -> "Request":
     """Raises OptionError, UnknownTypeError."""
     from converter.plan.planners import Budget, BudgetRequest, EwqRequest, FastEwqRequest, PresetRequest
     from converter.plan.precision_levels import LevelTable
-    from converter.plan.sizes import parse_size
+    from converter.sizes import parse_size
 
     if arguments.planner == "preset":
         return PresetRequest(arguments.preset, arguments.type)

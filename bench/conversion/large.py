@@ -17,7 +17,7 @@ from bench.conversion.synthetic_folder import FolderShape, write_folder
 from bench.errors import BenchError
 from bench.machine import cpu_name
 from bench.tool_command import tool_command
-from eoq.common_options import parse_size
+from converter.sizes import parse_size
 from llama_programs.run import timed_run
 from output_files.sizes import size_text
 from output_files.target import check_space
@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     shape = FolderShape(arguments.layers, arguments.hidden, arguments.feed_forward, arguments.vocabulary)
-    shard_bytes = parse_size("--shard-size", arguments.shard_size)
+    shard_bytes = parse_size(arguments.shard_size, "--shard-size")
     with explained(f"cannot make {arguments.folder}"):
         arguments.folder.mkdir(exist_ok=True)
     model: Path = arguments.folder / "model"

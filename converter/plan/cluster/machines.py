@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from converter.errors import OptionError
 from converter.plan.cluster.placement import MAX_MACHINES, Room
-from converter.plan.sizes import parse_size
+from converter.sizes import parse_size
 
 PORT = 50052
 """llama.cpp's rpc-server listens here by default."""

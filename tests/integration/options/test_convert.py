@@ -236,7 +236,7 @@ WRONG = {
     "--device": {"nonsense": "nonsense", "": "device"},
     "--llama-dir": {"none": "none is no llama.cpp source tree"},
     "--work-dir": {"none": "the work folder none does not exist"},
-    "--split-max-size": {"8": "such as 500M or 8G, not '8'", "0G": "not '0G'", "9999999999G": "not '9999999999G'"},
+    "--split-max-size": {"8": "'8' is no size", "0G": "'0G' is no size", "9999999999G": "is no size"},
     "--ray": {"head": "'head' is no address of a Ray cluster", "ray://head:10001": "give HOST:PORT"},
 }
 WORDS = ("{m}", "{out}/m.gguf", "--llama-bin", "{bin}", "--calib", "self")

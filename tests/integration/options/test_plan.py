@@ -202,9 +202,9 @@ WRONG = {
     "--target-size": {
         "big": "'big' is no size",
         "1ib": "'1ib' is no size",
-        "9" * 400: "is more than any file or memory",
+        "9" * 400: "is no size",
     },
-    "--fit-memory": {"-1": "'-1' is no size", "1e9": "'1e9' is no size", "9" * 400: "is more than any file or memory"},
+    "--fit-memory": {"-1": "'-1' is no size", "1e9": "'1e9' is no size", "9" * 400: "is no size"},
     "--stats": {"none.stats": "the statistics none.stats do not exist", "{text}": "is neither a statistics file nor"},
     "--variant": {"2bit": "no EWQ variant '2bit'"},
     "--level": {"5bit=eoq5": "LEVEL=TYPE", "raw": "LEVEL=TYPE", "raw=eoq9": "eoq9"},

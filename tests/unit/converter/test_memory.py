@@ -12,10 +12,10 @@ from converter import CalibrationOptions, ConversionOptions, RoundingOptions, co
 from converter.errors import OptionError
 from converter.memory import within_memory
 from converter.plan import Plan, resolve_plan
+from converter.sizes import parse_size
 from converter.statistics import fingerprint
 from converter.statistics.moments_file import InputLayout, StatisticsHead, StatisticsWriter
 from converter.statistics.triangle import pack
-from eoq.common_options import parse_size
 from gguf_files.source import Source, open_gguf
 from llama_programs.run import timed_run
 from tests.samples.gguf_samples import random_weights, tiny_model, write_gguf
@@ -39,7 +39,7 @@ def plan_of(source: Source, options: ConversionOptions) -> Plan:
 def least_of(error: str) -> int:
     said = re.search(r"give at least --max-memory (\d+M)$", error)
     assert said, error
-    return parse_size("--max-memory", said[1])
+    return parse_size(said[1])
 
 
 def refused(options: ConversionOptions, source: Source) -> str:

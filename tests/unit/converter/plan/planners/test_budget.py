@@ -15,7 +15,6 @@ from converter.plan.planners.allocation import Choice, allocate
 from converter.plan.planners.budget import propose_within
 from converter.plan.planners.losses import TensorLoss, candidates
 from converter.plan.precision_levels import LADDERS
-from converter.plan.sizes import parse_size
 from converter.type_choice import TypeChoice, parse_type
 from eoq_formats.codebooks import codebook
 from gguf_files.tensor_types import bits_per_weight, row_bytes, type_name
@@ -185,24 +184,3 @@ def test_a_plan_may_be_of_trellis_types() -> None:
     proposals = propose_within(300_000, MODEL, "llama", {}, ladder=LADDERS["trellis"])
     chosen = {p.type.name for p in proposals.tensors.values() if p.type is not None}
     assert chosen and chosen <= {"eoq2t", "eoq3t", "eoq4t", "eoq5t"}
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("8GiB", 8 << 30),
-        ("700MB", 700_000_000),
-        ("1.5G", 1_500_000_000),
-        ("12", 12),
-        ("3 kib", 3072),
-        ("2TB", 2 * 10**12),
-    ],
-)
-def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "many", "-3GB", "3iB", "3XB", "GiB"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(OptionError, match="is no size"):
-        parse_size(text)
