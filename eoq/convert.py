@@ -89,13 +89,13 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add(
         "--split-max-size",
         metavar="SIZE",
-        help="write splits of that many bytes of tensors at most, such as 8G or 500M (of 1000 each)",
+        help="write splits of that many bytes of tensors at most, such as 8G or 500M",
     )
     add("--split-max-tensors", metavar="N", type=int, help="write splits of that many tensors at most")
     add(
         "--max-memory",
         metavar="SIZE",
-        help="most memory to take, such as 12G (of 1000 each): a calibration keeps to it, and what cannot is refused",
+        help="most memory to take, such as 12G: what cannot keep to it is refused (default: no bound)",
     )
     add_source_options(parser, beside="the output")
     ray = "round on a Ray cluster whose nodes see the same files: HOST:PORT, or auto for that of this machine"

@@ -15,6 +15,7 @@ from converter.errors import OptionError, ResumeError, StatisticsError
 from eoq_formats.errors import NonFiniteWeightError, ScaleOverflowError
 from gguf_files.errors import ChangedSourceError, QuantizedSourceError
 from input_files.structured import read_json
+from llama_programs.check_gguf import RefusedByLlamaCpp
 from output_files.claim import keep
 from output_files.errors import TargetError
 from output_files.json_text import json_text
@@ -41,6 +42,7 @@ _IN_VAIN = (
     ScaleOverflowError,
     ChangedSourceError,
     QuantizedSourceError,
+    RefusedByLlamaCpp,
 )
 """Errors that the same command meets again, so that there is nothing to go on with."""
 

@@ -56,7 +56,7 @@ def test_quiet_prints_nothing_and_a_rerun_replaces_the_file(source: Path, folder
         (["--threads", "0"], "threads"),
         (["--split-max-size", "8"], "--split-max-size: '8' is no size; write it like 8GiB or 700MB"),
         (["--split-max-size", "0G"], "'0G' is no size"),
-        (["--split-max-size", "-1G"], "'-1G' is no size"),
+        (["--split-max-size=-1G"], "'-1G' is no size"),
         (["--split-max-size", "9999999999G"], "'9999999999G' is no size"),
         (["--split-max-tensors", "0"], "--split-max-tensors must be at least 1, not 0"),
     ],

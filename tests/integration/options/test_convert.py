@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import gguf
+import numpy as np
 import pytest
 
 from tests.integration.options.conftest import Place, from_folder
 from tests.integration.options.tools import Effect, Walk, checks, done, refused
 from tests.samples.gguf_samples import as_type, random_weights, write_gguf
+from tests.unit.converter.statistics.test_imatrix import write_imatrix
 
 Q, K = "blk.0.attn_q.weight", "blk.0.attn_k.weight"
 
@@ -119,6 +121,14 @@ def imatrix(convert: Conversions) -> None:
     assert "imatrix" in str(report(made)["statistics"]) and made.read_bytes() != convert().read_bytes()
 
 
+def allow_partial_stats(convert: Conversions) -> None:
+    sums = {f"{K}.in_sum2": np.ones((1, 128), np.float32), f"{K}.counts": np.ones((1, 1), np.float32)}
+    of_one = write_imatrix(convert.folder / "imatrix.gguf", sums)
+    words = ("convert", convert.inputs.model, convert.new(), "--imatrix", of_one)
+    assert "pass --allow-partial-stats" in refused(*words)
+    done(*words, "--allow-partial-stats")
+
+
 def calib(convert: Conversions) -> None:
     words = convert.calls("--calib", "self:3")
     place = words.index("-f")
@@ -201,6 +211,7 @@ EFFECTS: dict[str, Effect | str] = {
     "--awq": awq,
     "--stats": stats,
     "--imatrix": imatrix,
+    "--allow-partial-stats": allow_partial_stats,
     "--calib": calib,
     "--calib-tokens": asks("--calib-tokens", 1024, "--tokens", "1024"),
     "--calib-length": asks("--calib-length", 64, "-c", "64"),
@@ -210,6 +221,7 @@ EFFECTS: dict[str, Effect | str] = {
     "--resume": f"{COMMAND_LINE}::test_an_interrupted_conversion_is_gone_on_with",
     "--split-max-size": f"{COMMAND_LINE}::test_splits_are_told",
     "--split-max-tensors": f"{COMMAND_LINE}::test_splits_are_told",
+    "--max-memory": "tests/unit/converter/test_memory.py::test_the_bound_is_kept_and_makes_no_difference",
     "--ray": "tests/integration/converter/test_ray.py::test_the_tool_connects_to_a_cluster",
     "--llama-bin": llama_bin,
     "--device": device,
@@ -237,6 +249,7 @@ WRONG = {
     "--llama-dir": {"none": "none is no llama.cpp source tree"},
     "--work-dir": {"none": "the work folder none does not exist"},
     "--split-max-size": {"8": "'8' is no size", "0G": "'0G' is no size", "9999999999G": "is no size"},
+    "--max-memory": {"8": "'8' is no size", "1M": "--max-memory 1M is too little"},
     "--ray": {"head": "'head' is no address of a Ray cluster", "ray://head:10001": "give HOST:PORT"},
 }
 WORDS = ("{m}", "{out}/m.gguf", "--llama-bin", "{bin}", "--calib", "self")

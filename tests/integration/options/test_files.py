@@ -7,6 +7,7 @@ import pytest
 from tests.integration.converter.test_plan_command import model
 from tests.integration.options.conftest import Place, from_folder
 from tests.integration.options.tools import Effect, Walk, checks, done
+from tests.samples.check_program import LOADS, check_program
 
 __all__ = ["model"]
 
@@ -31,6 +32,13 @@ def verify_threads(place: Place) -> None:
     assert tensors == compared == [3]
 
 
+def verify_llama_bin(place: Place) -> None:
+    folder = check_program(place.folder, LOADS)
+    assert "llama.cpp reads every block" in done("verify", place.inputs.model, "--llama-bin", folder)
+    (folder / "llama-check-gguf").unlink()
+    assert "llama.cpp has not read it" in done("verify", place.inputs.model, "--llama-bin", folder)
+
+
 def inspect_threads(place: Place) -> None:
     used = place.threads_of("eoq_formats.kernels.set_threads", 0)
     done("inspect", place.inputs.model, "--threads", 1)
@@ -45,6 +53,7 @@ VERIFY = Walk(
         "--against": against,
         "--json": verify_json,
         "--threads": verify_threads,
+        "--llama-bin": verify_llama_bin,
         "--llama-dir": from_hf_folder,
         "--work-dir": from_hf_folder,
     },

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from converter.plan.planners.fastewq import DATASET
 from gguf_files.source import open_gguf
 from tests.integration.converter.test_plan_command import LLAMA_8B, model
 from tests.integration.options.conftest import Place, from_folder
-from tests.integration.options.tools import Effect, Walk, checks, done
+from tests.integration.options.tools import Effect, Walk, checks, done, refused
+from tests.unit.converter.statistics.test_imatrix import write_imatrix
 
 __all__ = ["model"]
 
@@ -113,6 +115,13 @@ def stats(plan: Plans) -> None:
     assert "loss" in one and one != other
 
 
+def allow_partial_stats(plan: Plans) -> None:
+    sums = {f"{Q}.in_sum2": np.ones((1, 128), np.float32), f"{Q}.counts": np.ones((1, 1), np.float32)}
+    words = ("plan", plan.inputs.model, *BUDGET, "--stats", write_imatrix(plan.folder / "imatrix.gguf", sums))
+    assert "pass --allow-partial-stats" in refused(*words)
+    done(*words, "--allow-partial-stats")
+
+
 def variant(plan: Plans) -> None:
     assert plan.decisions("--variant", "3bit/4bit") == ["3bit", "4bit", "4bit", "4bit"] != plan.decisions()
     assert {"4bit", "8bit"} <= set(plan.guesses("--variant", "4bit/8bit")) and "4bit" not in plan.guesses()
@@ -182,6 +191,7 @@ EFFECTS: dict[str, Effect | str] = {
     "--fit-memory": size("--fit-memory", "4.11MB", "4.16MB"),
     "--codes": codes,
     "--stats": stats,
+    "--allow-partial-stats": allow_partial_stats,
     "--variant": variant,
     "--x": x,
     "--epsilon": epsilon,
@@ -213,7 +223,7 @@ WRONG = {
         "nas": "write a machine like",
         "nas=x": "is no size",
         "nas=1GB,disk=": "is no size",
-        "nas=9999999999G": "is more than",
+        "nas=9999999999G": "is no size",
     },
     "--preset": {"best": "no preset 'best'"},
     "--type": {"eoq9": "eoq9"},
