@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from converter.errors import HfConversionError
@@ -16,6 +17,7 @@ from converter.ingest.hf_folder import HfFolder
 from converter.ingest.left_out import left_out, not_taken_over
 from gguf_files.gguf_file import GgufFile
 from llama_programs.run import running
+from output_files.leftovers import scratch_folder
 from terminal.progress import Progress
 
 _log = logging.getLogger("eoq")
@@ -24,25 +26,15 @@ _SNAPSHOT = re.compile(r"/models--(?:.+?--)?(?P<name>[^/]+)/snapshots/[0-9a-f]{4
 
 
 def convert_to_gguf(folder: HfFolder, target: Path, llama_dir: Path, threads: int, progress: Progress) -> None:
-    """Write the model to `target` in the precision that it has. Raises HfConversionError; the caller removes leftovers,
-    which are beside `target` too.
+    """Write the model to `target` in the precision that it has. Raises HfConversionError; the caller removes leftovers.
 
     No code of the model's own is run, and nothing is downloaded.
     """
     for note in left_out(folder, llama_dir):
         _log.warning("note: %s", note)
-    named = _named_folder(folder.path, target.parent)
-    command = [
-        sys.executable,
-        hf_launcher.__file__,
-        str(llama_dir),
-        "--outtype",
-        folder.outtype,
-        "--outfile",
-        str(target),
-        str(named),
-    ]
-    with tempfile.TemporaryFile() as log:
+    options = ("--outtype", folder.outtype, "--outfile", str(target))
+    with _named_folder(folder.path) as named, tempfile.TemporaryFile() as log:
+        command = [sys.executable, hf_launcher.__file__, str(llama_dir), *options, str(named)]
         code = _run(command, _environment(threads), log.fileno(), target, progress)
         log.seek(0)
         said = log.read().decode(errors="replace")
@@ -54,17 +46,20 @@ def convert_to_gguf(folder: HfFolder, target: Path, llama_dir: Path, threads: in
         _log.warning("note: %s", note)
 
 
-def _named_folder(path: Path, beside: Path) -> Path:
+@contextmanager
+def _named_folder(path: Path) -> Iterator[Path]:
     """The folder by a path that ends in the model's name, which the converter takes it from.
 
     In the cache of the Hugging Face Hub it ends in a commit, below that of a repository: a link stands for it then.
     """
     resolved = path.resolve()
     if not (repository := _SNAPSHOT.search(str(resolved))):
-        return resolved
-    link = Path(tempfile.mkdtemp(dir=beside)) / repository["name"]
-    link.symlink_to(resolved, target_is_directory=True)
-    return link
+        yield resolved
+        return
+    with scratch_folder(Path(tempfile.gettempdir())) as scratch:
+        link = scratch / repository["name"]
+        link.symlink_to(resolved, target_is_directory=True)
+        yield link
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -12,9 +12,12 @@ from pathlib import Path
 import gguf
 import pytest
 
+from converter.ingest import open_model
+from converter.options import SourceAccess
 from eoq_formats import kernels
 from eoq_formats.gguf_registration import register
 from eoq_formats.types import weight_type
+from terminal.progress import Progress
 from tests.e2e.command import ROOT
 from tests.integration.converter.command_line import assert_refused, run_and_signal, run_tool
 from tests.samples.tiny_hf_model import write_tiny_llama
@@ -117,6 +120,18 @@ def test_a_model_in_the_cache_of_the_hub_has_the_name_of_its_repository(
     (snapshot / "tokenizer.model").write_bytes(b"no tokenizer")
     done = run_tool(snapshot, folder / "x.gguf", "--llama-dir", llama_source)
     assert_refused(done, f"could not parse ModelProto from {snapshot}/tokenizer.model")
+
+
+def test_nothing_else_is_left_beside_an_intermediate_gguf_that_is_kept(
+    tmp_path: Path, folder: Path, llama_source: Path
+) -> None:
+    """A later run would take it for somebody's file, and refuse to go on."""
+    snapshot = tmp_path / "models--org--nice-model" / "snapshots" / ("0123456789" * 4)
+    snapshot.parent.mkdir(parents=True)
+    write_tiny_llama(snapshot)
+    kept, access = folder / "source.gguf", SourceAccess(llama_dir=llama_source)
+    with open_model(snapshot, tmp_path / "m.gguf", access, 1, Progress(), kept=kept):
+        assert [path.name for path in folder.iterdir()] == ["source.gguf"]
 
 
 @pytest.fixture
