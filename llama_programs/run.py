@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -22,16 +21,20 @@ _SAID = 3000
 
 
 @contextmanager
-def running(command: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
+def running(command: Sequence[str], report: int | None = None, **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
     """A program without input in a process group of its own, which ends with the context whatever happens in it.
 
-    On Linux it is killed when this process is, or the thread that is in the context. `options` are those of
-    subprocess.Popen. Raises ProgramFailed where it cannot be started.
+    On Linux it is killed when this process is, or the thread that is in the context. Into the descriptor `report`
+    goes what it took (bound_launcher.py); the process of the context is then the one that measures. `options` are
+    those of subprocess.Popen. Raises ProgramFailed where it cannot be started.
     """
     command = list(command)
+    launcher = [sys.executable, "-I", "-S", bound_launcher.__file__, str(os.getpid())]
+    if report is not None:
+        options["pass_fds"] = [report]
     try:
-        if sys.platform == "linux" and (program := shutil.which(command[0])):
-            command = [sys.executable, "-I", "-S", bound_launcher.__file__, str(os.getpid()), program, *command]
+        if (sys.platform == "linux" or report is not None) and (program := shutil.which(command[0])):
+            command = [*launcher, "-" if report is None else str(report), program, *command]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
     except OSError as error:
         raise ProgramFailed(f"{command[0]} cannot be run: {error.strerror}") from None
@@ -84,19 +87,17 @@ def output_of(command: Sequence[str]) -> str:
 def timed_run(command: Sequence[str]) -> tuple[float, int]:
     """Run a program: seconds from start to end, and its peak resident memory in bytes, mapped files included.
 
-    The peak is never less than what this process holds itself: the kernel counts a child from its fork on. Raises
-    ProgramFailed with the end of what it printed.
+    Of the program and those that it waited for, the largest. Raises ProgramFailed with the end of what it printed.
     """
-    with tempfile.TemporaryFile() as log:
-        start = time.perf_counter()
-        with running(command, stdout=log, stderr=log) as process:
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - start
-            process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as report:
+        with running(command, report.fileno(), stdout=log, stderr=log) as process:
+            process.wait()
+        report.seek(0)
+        seconds, peak, ended = report.read().split() or (0, 0, process.returncode)
+        if status := os.waitstatus_to_exitcode(int(ended)):
             log.seek(0)
-            raise ProgramFailed(failure(command, process.returncode, log.read().decode(errors="replace")))
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            raise ProgramFailed(failure(command, status, log.read().decode(errors="replace")))
+    return float(seconds), int(peak) * (1 if sys.platform == "darwin" else 1024)
 
 
 def ending(status: int) -> str:

@@ -80,7 +80,7 @@ def own_pid(pids: Path) -> str:
 
 
 def test_a_program_that_starts_when_its_caller_is_gone_does_not_run() -> None:
-    command = [sys.executable, bound_launcher.__file__, "1", sys.executable, sys.executable, "-c", "print('runs')"]
+    command = [sys.executable, bound_launcher.__file__, "1", "-", sys.executable, sys.executable, "-c", "print('runs')"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (128 + signal.SIGKILL, "")
 
@@ -153,15 +153,35 @@ def test_a_program_that_fails_is_named_with_its_last_words() -> None:
         assert words.endswith("the end") and 2900 < len(words) <= 3000
 
 
-def test_time_and_memory_of_a_run() -> None:
-    """Measured from a small process: Linux counts what the caller itself holds when it starts a program."""
-    code = "import time; x = b'x' * 300_000_000; time.sleep(0.2)"
-    script = (
-        f"import sys; from llama_programs.run import timed_run; print(*timed_run([sys.executable, '-c', {code!r}]))"
+def test_time_and_memory_are_those_of_the_program_alone() -> None:
+    """Linux counts a process from the peak of the one that started it."""
+    held = b"x" * 600_000_000
+    seconds, peak = timed_run(python("import time; x = b'x' * 300_000_000; time.sleep(0.2)"))
+    assert len(held) > 400e6 > peak > 300e6 and seconds > 0.2
+    assert timed_run(python("pass"))[1] < 50e6
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_measured_program_that_a_signal_ended_says_so(number: signal.Signals) -> None:
+    with pytest.raises(ProgramFailed, match=f"was ended by {number.name}"):
+        timed_run(python(f"import os; os.kill(os.getpid(), {int(number)})"))
+
+
+def test_a_measured_program_may_clean_up_when_its_caller_is_interrupted(tmp_path: Path) -> None:
+    ready, cleaned = tmp_path / "ready", tmp_path / "cleaned"
+    code = (
+        "import signal, sys, time; from pathlib import Path\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(Path(sys.argv[2]).touch()))\n"
+        "Path(sys.argv[1]).touch(); time.sleep(300)"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    seconds, peak = map(float, done.stdout.split())
-    assert seconds > 0.2 and 300e6 < peak < 400e6
+    script = "import sys; from llama_programs.run import timed_run; timed_run(sys.argv[1:])"
+    command = [sys.executable, "-c", script, *python(code), str(ready), str(cleaned)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as caller:
+        while not ready.exists():
+            assert caller.poll() is None
+            time.sleep(0.02)
+        caller.send_signal(signal.SIGINT)
+    assert cleaned.exists()
 
 
 def test_how_programs_end() -> None:
