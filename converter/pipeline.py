@@ -1,14 +1,18 @@
 """The conversion from end to end: runs the stages, knows their order and nothing of their insides."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from converter.calibrate.calibrate import PROGRAM
 from converter.calibrate.texts import check_texts
 from converter.checkpoint import TensorJournal, WorkFolder, conversion_facts, work_folder
 from converter.checkpoint.tensor_journal import FinishedTensor
+from converter.errors import HfConversionError, OptionError
 from converter.ingest import HubModel, hub_revision, local_path, named_model, open_model, source_files
+from converter.ingest.projector import MadeProjector, Projector, find_projector, projector_path
 from converter.memory import within_memory
 from converter.options import ConversionOptions
 from converter.plan import Plan, Proposals, resolve_plan
@@ -26,12 +30,14 @@ from gguf_files.output import GgufOutput
 from gguf_files.output.splits import split_paths, split_tensors, stale_files
 from gguf_files.source import Source
 from gguf_files.weights import RowWorkers
-from llama_programs.check_gguf import check_by_llama_cpp
+from llama_programs.check_gguf import RefusedByLlamaCpp, check_by_llama_cpp
 from llama_programs.find import find_program
 from output_files.claim import claimed
 from output_files.errors import TargetError
 from output_files.target import check_outputs, check_space, resolve_target
 from output_files.whole import explained
+
+_log = logging.getLogger("eoq")
 
 
 def convert(
@@ -63,8 +69,15 @@ def convert(
         maker_of = stack.enter_context(rounding_on(options, progress))
         model_path = local_path(named, options.source_access, target.parent, progress)
         check_outputs(outputs, [model_path])
+        projector = _projector(model_path, options)
+        if projector is not None:
+            inputs = [*inputs, model_path]
+            stack.enter_context(claimed([projector_path(target, projector.type)], inputs))
         facts = conversion_facts(source_files(model_path), recorded, options, hub_revision(model_path))
         work = stack.enter_context(work_folder(target, options.source.work_dir, facts, resume=options.resume))
+        made = _made(projector, work, options, progress)
+        if made is not None:
+            options = replace(options, source=replace(options.source, tells_of_senses=False))
         source = stack.enter_context(_opened(model_path, target, options, progress, work))
         workers = stack.enter_context(RowWorkers(options.threads))
         plan = _plan(source, options, proposals)
@@ -92,6 +105,8 @@ def convert(
                 source.check_unchanged()
                 read_back = _ReadBack(source, options)
                 output.commit(read_back)
+                if made is not None:
+                    made.put_in_place()
             work.remove()
         report = ConversionReport(
             target,
@@ -104,10 +119,11 @@ def convert(
             tuple(recorded),
             method.statistics,
             method.folds,
-            method.notes,
+            (*method.notes, *([made.note] if made is not None and made.note else [])),
             method.coverage,
             output.paths,
             read_back.answer.text,
+            made,
         )
         write_report(report)
         return report
@@ -151,12 +167,42 @@ def dry_run(
     named = named_model(model, options.source.revision)
     model_path = local_path(named, options.source_access, target.parent, progress)
     with _opened(model_path, target, options, progress) as source:
-        return PlannedFile.of(_plan(source, options, proposals), source)
+        projector = _projector(model_path, options)
+        path = None if projector is None else projector_path(target, projector.type)
+        return replace(PlannedFile.of(_plan(source, options, proposals), source), projector=path)
+
+
+def _projector(model_path: Path, options: ConversionOptions) -> Projector | None:
+    """What is made of a model's parts for images and sound. Raises OptionError where a type is asked for in vain."""
+    projector = find_projector(model_path, options.source_access, options.projector)
+    if projector is None and options.projector not in (None, "none"):
+        raise OptionError(
+            f"--mmproj {options.projector} is of what a Hugging Face folder has for images or sound, and of "
+            f"{model_path} llama.cpp's converter makes no such file; leave it out"
+        )
+    return projector
+
+
+def _made(
+    projector: Projector | None, work: WorkFolder, options: ConversionOptions, progress: ConversionProgress
+) -> MadeProjector | None:
+    """Make it before all else. Raises EoqError where its type was asked for; else a note tells that there is none."""
+    if projector is None:
+        return None
+    path, target = work.path / f"mmproj-{projector.type}.gguf", projector_path(work.target, projector.type)
+    try:
+        return projector.make(path, target, options.calibration.llama_bin, options.threads, progress)
+    except (HfConversionError, RefusedByLlamaCpp) as error:
+        if options.projector is not None:
+            raise
+        _log.warning("note: there will be no file for --mmproj, only the model for text: %s", error)
+        return None
 
 
 def _files(named: Path | HubModel, target: Path, options: ConversionOptions) -> tuple[list[Path], list[Path]]:
     """What is written, and what is read as far as it is known before the model is open."""
     outputs, inputs = [target, report_path(target)], [text.path for text in options.calibration.texts]
+    inputs += [option.file for option in options.source.converter_options if option.file is not None]
     if isinstance(named, Path):
         inputs.insert(0, named)
     if options.statistics is not None:

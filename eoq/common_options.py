@@ -78,6 +78,13 @@ def add_source_options(parser: argparse.ArgumentParser, beside: str) -> None:
         metavar="REV",
         help="branch, tag or commit of a model that is named by its id on the Hugging Face Hub (default: main)",
     )
+    add(
+        "--hf-option",
+        metavar="OPT[=VALUE]",
+        action="append",
+        default=[],
+        help="option of llama.cpp's converter of Hugging Face folders, without its dashes; may be repeated",
+    )
     add("--llama-dir", type=Path, metavar="DIR", help=f"{tree} (default: that of tools/setup.sh)")
     add(
         "--work-dir",
@@ -91,7 +98,13 @@ def source_access(arguments: argparse.Namespace, *, allow_requantize: bool = Fal
     """How the model is opened."""
     from converter.options import SourceAccess
 
-    return SourceAccess(allow_requantize, arguments.llama_dir, arguments.work_dir, revision=arguments.revision)
+    return SourceAccess(
+        allow_requantize,
+        arguments.llama_dir,
+        arguments.work_dir,
+        revision=arguments.revision,
+        hf_options=tuple(arguments.hf_option),
+    )
 
 
 def given(**options: object) -> dict[str, Any]:

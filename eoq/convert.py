@@ -86,6 +86,12 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         help="share of the inputs' correlations not to rely on (default: 0.5 up to 52,000 tokens, 0.2 from 131,072 on)",
     )
     how("--effort", type=int, metavar="N", help="how widely to search eoq2t to eoq5t, 1 (fast) to 3 (default: 2)")
+    add(
+        "--mmproj",
+        choices=("f16", "bf16", "f32", "q8_0", "none"),
+        help="type of the file for images and sound, mmproj-OUT-TYPE.gguf, that is written beside the output of a "
+        "folder with such parts; none: leave them out (default: f16)",
+    )
     add("--allow-requantize", action="store_true", help="accept a model that is quantised already")
     add("--resume", action="store_true", help="go on with a conversion to OUT.gguf that broke off, if there is one")
     add(
@@ -145,6 +151,7 @@ def run(arguments: argparse.Namespace) -> None:
         allow_partial_statistics=arguments.allow_partial_stats,
         calibration=calibration_options(arguments),
         source=source_access(arguments, allow_requantize=arguments.allow_requantize),
+        projector=arguments.mmproj,
         ray=arguments.ray,
         split=_split_limit(arguments),
         resume=arguments.resume,
@@ -155,7 +162,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         planned = dry_run(arguments.model, arguments.output, options, proposals=proposals)
         splits = split_lines(planned, arguments.output, options.split) if options.split else []
-        say([*tensor_lines(planned), "", *size_lines(planned, planned.trained_context or _CONTEXT), *splits])
+        beside = [] if planned.projector is None else [f"projector, for images or sound: {planned.projector}"]
+        say([*tensor_lines(planned), "", *size_lines(planned, planned.trained_context or _CONTEXT), *splits, *beside])
         return
     if arguments.quiet:
         convert(arguments.model, arguments.output, options, ConversionProgress(), proposals)

@@ -41,6 +41,7 @@ def conversion_facts(
     if hub is not None:
         facts[f"the commit of {hub.id}"] = hub.commit
     facts |= {file.name: _of_file(file) for file in files}
+    facts |= {f"--hf-option {o.name}": _of_file(o.file) for o in options.source.converter_options if o.file is not None}
     if options.rounding.is_calibrated:
         facts |= {"--threads": str(options.threads), "--device": options.rounding.device}
         facts |= library_versions()

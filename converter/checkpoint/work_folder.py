@@ -28,7 +28,7 @@ _SOURCE, _STATISTICS = "source.gguf", "statistics.gguf"
 WORK_DIR = "--work-dir"
 """The fact that says where the other folder is."""
 _OURS = re.compile(
-    r"\.?(facts\.json|tensors\.jsonl|statistics\.gguf)(\..*\.part)?|source\.(gguf|part)|output-\d{5}\.gguf"
+    r"\.?(facts\.json|tensors\.jsonl|statistics\.gguf)(\..*\.part)?|source\.(gguf|part)|output-\d{5}\.gguf|mmproj-\w+\.(gguf|part)"
     r"|calibration-\d+"
 )
 _LONGEST = 200
@@ -108,7 +108,8 @@ class WorkFolder:
 
     def contents(self) -> str:
         """What there is to go on with, in words; empty if it is nothing."""
-        found = ["the intermediate GGUF"] * self.source.exists()
+        found = ["the projector"] * any(self.path.glob("mmproj-*.gguf"))
+        found += ["the intermediate GGUF"] * self.source.exists()
         if self.statistics.exists():
             found.append("the calibration")
         elif any(self.large.glob("calibration-*/*.checkpoint")):

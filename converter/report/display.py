@@ -100,6 +100,8 @@ def summary_lines(report: ConversionReport) -> list[str]:
     ]
     if len(report.files) > 1:
         lines.append(f"splits: {len(report.files)} files, {report.files[0].name} to {report.files[-1].name}")
+    if report.projector:
+        lines.append(f"projector: {report.projector.text}")
     if report.read_back:
         lines.append(f"read back: the same as what was written; {report.read_back}")
     if report.statistics:

@@ -13,7 +13,7 @@ from converter.plan.planners.fastewq import DATASET
 from gguf_files.source import open_gguf
 from tests.integration.converter.test_plan_command import LLAMA_8B, model
 from tests.integration.options.conftest import Place, from_folder
-from tests.integration.options.tools import HUB, REVISIONS, Effect, Walk, checks, done, refused
+from tests.integration.options.tools import HF_OPTIONS, HUB, REVISIONS, Effect, Walk, checks, done, refused
 from tests.unit.converter.statistics.test_imatrix import write_imatrix
 
 __all__ = ["model"]
@@ -203,6 +203,7 @@ EFFECTS: dict[str, Effect | str] = {
     "--type": base_type,
     "--threads": threads,
     "--revision": f"{HUB}::test_every_tool_takes_ids_and_revisions",
+    "--hf-option": from_hf_folder,
     "--llama-dir": from_hf_folder,
     "--work-dir": from_hf_folder,
 }
@@ -229,6 +230,7 @@ WRONG = {
     "--preset": {"best": "no preset 'best'"},
     "--type": {"eoq9": "eoq9"},
     "--revision": REVISIONS,
+    "--hf-option": HF_OPTIONS,
     "--llama-dir": {"none": "none is no llama.cpp source tree"},
     "--work-dir": {"none": "the work folder none does not exist"},
 }
