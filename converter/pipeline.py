@@ -4,14 +4,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from converter.calibrate.calibrate import PROGRAM
 from converter.calibrate.texts import check_texts
-from converter.checkpoint import TensorJournal, WorkFolder, conversion_facts, work_folder
+from converter.checkpoint import TensorJournal, WorkFolder, check_resumable, conversion_facts, hub_facts, work_folder
 from converter.checkpoint.tensor_journal import FinishedTensor
 from converter.errors import HfConversionError, OptionError
-from converter.ingest import HubModel, hub_revision, local_path, named_model, open_model, source_files
+from converter.ingest import HubModel, HubRevision, hub_revision, local_path, named_model, open_model, source_files
 from converter.ingest.projector import MadeProjector, Projector, find_projector, projector_path
 from converter.memory import within_memory
 from converter.options import ConversionOptions
@@ -67,7 +68,8 @@ def convert(
         stack.enter_context(claimed(outputs, inputs))
         _check_needs(named, target, options)
         maker_of = stack.enter_context(rounding_on(options, progress))
-        model_path = local_path(named, options.source_access, target.parent, progress)
+        check = partial(_check_same_revision, target, options)
+        model_path = local_path(named, options.source_access, target.parent, progress, check)
         check_outputs(outputs, [model_path])
         projector = _projector(model_path, options)
         if projector is not None:
@@ -170,6 +172,12 @@ def dry_run(
         projector = _projector(model_path, options)
         path = None if projector is None else projector_path(target, projector.type)
         return replace(PlannedFile.of(_plan(source, options, proposals), source), projector=path)
+
+
+def _check_same_revision(target: Path, options: ConversionOptions, revision: HubRevision) -> None:
+    """Before it is downloaded. Raises ResumeError where the work to go on with is of another one."""
+    if options.resume:
+        check_resumable(target, options.source.work_dir, hub_facts(revision))
 
 
 def _projector(model_path: Path, options: ConversionOptions) -> Projector | None:

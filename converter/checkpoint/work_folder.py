@@ -158,6 +158,17 @@ class WorkFolder:
             _log.warning("note: removed what an unfinished run left in %s (%s)%s", self.path, size_text(size), hint)
 
 
+def check_resumable(target: Path, work_dir: Path | None, facts: Mapping[str, str]) -> None:
+    """Refuse what `work_folder` would refuse for these facts alone, before the others are known.
+
+    Raises ResumeError where there is work to go on with, and it has others.
+    """
+    work = WorkFolder(target, work_dir)
+    earlier = read_facts(work.path / _FACTS).get("conversion", {})
+    if work.contents() and (change := _difference({key: earlier[key] for key in facts if key in earlier}, facts)):
+        raise work._other(change)
+
+
 @contextmanager
 def work_folder(target: Path, work_dir: Path | None, facts: Mapping[str, str], *, resume: bool) -> Iterator[WorkFolder]:
     """The folder for the work on `target`, which the caller has claimed. It is gone after the context.

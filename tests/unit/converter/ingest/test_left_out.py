@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from converter.ingest.hf_folder import read_hf_folder
+from converter.ingest.hf_convert import convert_to_gguf
+from converter.ingest.hf_folder import HfFolder, read_hf_folder
 from converter.ingest.left_out import left_out, not_taken_over
+from converter.options import SourceAccess
+from terminal.progress import Progress
+from tests.samples.gguf_samples import write_gguf
 
 MATRIX = np.zeros((8, 128), dtype=np.float32)
 TABLE = 'TEXT_MODEL_MAP = {"TextForCausalLM": "t"}\nMMPROJ_MODEL_MAP = {\n    "SeeingForCausalLM": "seeing",\n}\n'
@@ -80,3 +84,21 @@ def test_multi_token_prediction_that_did_not_come_along(tmp_path: Path) -> None:
     assert list(not_taken_over(folder, ["blk.0.ffn_up.weight", "blk.1.nextn.eh_proj.weight"])) == []
     (note,) = not_taken_over(folder, ["blk.0.ffn_up.weight"])
     assert note.startswith("model.mtp.0.weight is for multi-token prediction")
+
+
+@pytest.mark.parametrize(("passed_on", "notes"), [((), 1), (("no-mtp",), 0)])
+def test_what_was_asked_to_be_left_out_is_not_told(
+    passed_on: tuple[str, ...],
+    notes: int,
+    tmp_path: Path,
+    tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def converter(folder: HfFolder, target: Path, *rest: object) -> None:
+        write_gguf(target, {"blk.0.ffn_up.weight": MATRIX})
+
+    monkeypatch.setattr("converter.ingest.hf_convert.run_converter", converter)
+    folder = read_hf_folder(write_model(tmp_path, "model.mtp.0.weight"), allow_requantize=False)
+    convert_to_gguf(folder, tmp_path / "m.gguf", tree, 1, Progress(), SourceAccess(hf_options=passed_on))
+    assert len(caplog.messages) == notes
