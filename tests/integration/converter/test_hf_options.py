@@ -30,7 +30,7 @@ def test_they_change_what_the_converter_makes(tmp_path: Path, folder: Path, llam
     no_mtp = replace(options, source=SourceAccess(llama_dir=llama_source, hf_options=("no-mtp",)))
     with pytest.raises(HfConversionError, match="not supported for LlamaForCausalLM"):
         convert(model, folder / "x.gguf", no_mtp)
-    with pytest.raises(TargetError, match="card.json, which is read"):
+    with pytest.raises(TargetError, match=r"card\.json, which is read"):
         convert(model, card, options)
     assert sorted(path.name for path in folder.iterdir()) == ["m.gguf", "m.report.json"]
 
