@@ -38,7 +38,7 @@ class Server:
         try:
             (position,) = answer["completion_probabilities"]
             return [(str(entry["token"]), float(entry["logprob"])) for entry in position["top_logprobs"]]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise EvaluationError(
                 f"{self.address} does not answer like llama-server (no top_logprobs for one token); check the address"
             ) from None
