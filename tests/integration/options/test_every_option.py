@@ -17,6 +17,7 @@ from tests.integration.options import test_convert, test_evaluation, test_files,
 from tests.integration.options.conftest import Place
 from tests.integration.options.tools import ROOT, Option, Walk, all_of, options_of, parser_of, refused, run
 from tests.unit.evaluation.conftest import MakeModel, fake_bin, make_model, text
+from tests.unit.evaluation.mmlu.test_comparison import write_answers
 from tests.unit.evaluation.mmlu.test_mmlu import folder as questions
 
 __all__ = ["fake_bin", "make_model", "questions", "text"]
@@ -211,6 +212,7 @@ def names(place: Place, make_model: MakeModel, text: Path, fake_bin: Path, quest
         "eval_base": make_model("base.gguf"),
         "eval_model": make_model("model.gguf"),
         "questions": questions / "test",
+        "answers": write_answers(questions / "answers.json"),
     }
 
 
