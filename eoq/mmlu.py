@@ -16,11 +16,11 @@ SERVER = "http://127.0.0.1:8080"
 EXAMPLES = """\
 examples:
   llama-server -m model-EOQ4.gguf -c 4096 --port 8080 &
-  eval_mmlu.py mmlu/data/test --dev mmlu/data/dev --shots 5 --server http://127.0.0.1:8080 --json EOQ4.json
+  eoq mmlu mmlu/data/test --dev mmlu/data/dev --shots 5 --json EOQ4.json
 """
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,6 +39,11 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     )
     add("--json", metavar="OUT.json", type=Path, help="also write the results there, with every question's choice")
     add("--quiet", action="store_true", help="print nothing but the table and errors")
+    return parser
+
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = make_parser(prog)
     arguments = parser.parse_args(words)
     if arguments.shots < 0 or arguments.parallel < 1 or (arguments.limit is not None and arguments.limit < 1):
         parser.error("--shots must not be negative, --parallel and --limit must be at least 1")
