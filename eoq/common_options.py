@@ -39,7 +39,7 @@ def add_calibration_options(group: argparse._ActionsContainer) -> None:
 def add_llama_bin(group: argparse._ActionsContainer) -> None:
     """Add the folder in which `find_program` looks."""
     group.add_argument(
-        "--llama-bin", type=Path, metavar="DIR", help="folder of llama.cpp programs (default: those of tools/setup.sh)"
+        "--llama-bin", type=Path, metavar="DIR", help="folder of llama.cpp programs (default: those of eoq setup)"
     )
 
 
@@ -70,7 +70,7 @@ def add_source_options(parser: argparse.ArgumentParser, beside: str) -> None:
     add = parser.add_argument
     tree = "llama.cpp tree to convert Hugging Face folders with"
     add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
-    add("--llama-dir", type=Path, metavar="DIR", help=f"{tree} (default: that of tools/setup.sh)")
+    add("--llama-dir", type=Path, metavar="DIR", help=f"{tree} (default: that of eoq setup)")
     add(
         "--work-dir",
         type=Path,

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  convert_eoq.py models/SmolLM2-135M smollm2-eoq4.gguf
-  convert_eoq.py model-f16.gguf model-eoq3.gguf --type eoq3 --tensor-type 'ffn_down=eoq4'
-  convert_eoq.py model-f16.gguf model-eoq4.gguf --calib my-text.txt --stats model.stats.gguf
-  convert_eoq.py model-f16.gguf model-eoq4.gguf --imatrix imatrix.gguf
-  convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json --dry-run
+  eoq convert models/SmolLM2-135M smollm2-EOQ4.gguf --stats smollm2.stats
+  eoq convert model-F16.gguf model-EOQ3.gguf --type eoq3 --tensor-type 'ffn_down=eoq4'
+  eoq convert model-F16.gguf model-EOQ4.gguf --calib my-text.txt --stats model.stats
+  eoq convert model-F16.gguf model-EOQ4.gguf --imatrix imatrix.gguf
+  eoq convert model-F16.gguf model-ewq.gguf --plan plan.json --dry-run
 """
 
 _AWQ = {"auto": None, "on": True, "off": False}
@@ -32,7 +32,7 @@ _CONTEXT = 4096
 """Tokens that memory is counted for where the model does not say how many it was trained on."""
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,7 +49,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         default=[],
         help="type of the weights whose GGUF name the expression is found in; the first match wins; may be repeated",
     )
-    add("--plan", type=Path, metavar="FILE", help="types by a plan of plan_eoq.py, or your own, in JSON or TOML")
+    add("--plan", type=Path, metavar="FILE", help="types by a plan of eoq plan, or your own, in JSON or TOML")
     add("--dry-run", action="store_true", help="print types, sizes and memory, and write nothing")
     method = parser.add_argument_group("calibration")
     how = method.add_argument
@@ -102,6 +102,11 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add("--ray", metavar="ADDRESS", help=f"{ray} (default: on this machine alone)")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = make_parser(prog)
     arguments = parser.parse_args(words)
     if arguments.stats and arguments.imatrix:
         parser.error("--stats and --imatrix are two sources of the same statistics; give one")

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 SERVER = "http://127.0.0.1:8080"
 EXAMPLES = """\
-ask may be left out: eval_mmlu.py QUESTIONS … is eval_mmlu.py ask QUESTIONS …
+ask may be left out: eoq mmlu QUESTIONS … is eoq mmlu ask QUESTIONS …
 
 examples:
   llama-server -m model-EOQ4.gguf -c 4096 --port 8080 &
-  eval_mmlu.py mmlu/data/test --dev mmlu/data/dev --shots 5 --server http://127.0.0.1:8080 --json EOQ4.json
-  eval_mmlu.py compare F16.json EOQ4.json IQ4_XS.json
-  eval_mmlu.py compare results/EOQ4 results/IQ4_XS     # folders with a file of each model
+  eoq mmlu mmlu/data/test --dev mmlu/data/dev --shots 5 --json EOQ4.json
+  eoq mmlu compare F16.json EOQ4.json IQ4_XS.json
+  eoq mmlu compare results/EOQ4 results/IQ4_XS     # folders with a file of each model
 """
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -65,16 +65,20 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add("--perplexity-weight", type=float, default=1.0, metavar="X", help=f"{score} (default: 1)")
     add("--accuracy-weight", type=float, default=1.0, metavar="X", help=f"{score} (default: 1)")
     add("--json", metavar="OUT.json", type=Path, help="also write the comparisons there")
+    return parser
 
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = make_parser(prog)
     arguments = parser.parse_args(words)
     if arguments.command == "compare":
         if len(arguments.variants) < 2:
-            compare.error("one variant is compared with nothing; name two at least")
+            parser.error("one variant is compared with nothing; name two at least")
         return arguments
     if arguments.shots < 0 or arguments.parallel < 1 or (arguments.limit is not None and arguments.limit < 1):
-        ask.error("--shots must not be negative, --parallel and --limit must be at least 1")
+        parser.error("--shots must not be negative, --parallel and --limit must be at least 1")
     if arguments.shots and not arguments.dev:
-        ask.error("--shots needs examples; name their folder with --dev")
+        parser.error("--shots needs examples; name their folder with --dev")
     return arguments
 
 

@@ -1,4 +1,4 @@
-"""Plan which tensor of a model gets which type. The plan is a file for convert_eoq.py --plan."""
+"""Plan which tensor of a model gets which type. The plan is a file for eoq convert --plan."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  plan_eoq.py model-f16.gguf --target-bpw 4.25 --stats model.stats --json plan.json
-  plan_eoq.py model-f16.gguf --fit-memory 6GiB --context 8192 --json plan.json
-  plan_eoq.py model-f16.gguf --planner ewq --json plan.json --plot plan.png
-  plan_eoq.py model-f16.gguf --planner ewq --variant 3bit/4bit --level 4bit=eoq4_64
-  plan_eoq.py model-f16.gguf --planner preset --preset progressive --type eoq4 --json plan.json
-  plan_eoq.py model-f16.gguf --planner ewq --machine localhost=8GiB --machine 192.168.1.20=16GiB,disk=40GiB \
+  eoq plan model-F16.gguf --target-bpw 4.25 --stats model.stats --json plan.json
+  eoq plan model-F16.gguf --fit-memory 6GiB --context 8192 --json plan.json
+  eoq plan model-F16.gguf --planner ewq --json plan.json --plot plan.png
+  eoq plan model-F16.gguf --planner ewq --variant 3bit/4bit --level 4bit=eoq4_64
+  eoq plan model-F16.gguf --planner preset --preset progressive --type eoq4 --json plan.json
+  eoq plan model-F16.gguf --planner ewq --machine localhost=8GiB --machine 192.168.1.20=16GiB,disk=40GiB \\
       --json plan.json
-  convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json
+  eoq convert model-F16.gguf model-ewq.gguf --plan plan.json
 """
 
 OPTIONS_OF = {
@@ -41,7 +41,7 @@ OPTIONS_OF = {
 """Options that only some planners heed."""
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -110,6 +110,11 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     preset.add_argument("--preset", default="uniform", help="name; `--preset list` prints them (default: uniform)")
     preset.add_argument("--type", default="eoq4", metavar="TYPE", help="the base (default: eoq4)")
     add_source_options(parser, beside="the plan")
+    return parser
+
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = make_parser(prog)
     arguments = parser.parse_args(words)
     if arguments.context < 1:
         parser.error("the context must have at least one token")

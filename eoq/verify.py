@@ -11,12 +11,12 @@ from terminal.tool import run_tool
 
 EXAMPLES = """\
 examples:
-  verify_eoq.py model-eoq4.gguf
-  verify_eoq.py model-eoq4.gguf --against model-f16.gguf --json verified.json
+  eoq verify model-EOQ4.gguf
+  eoq verify model-EOQ4.gguf --against model-F16.gguf --json verified.json
 """
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -31,7 +31,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add("--json", metavar="OUT.json", type=Path, help="also write the results there")
     add_source_options(parser, beside="the file")
     add_llama_bin(parser)
-    return parser.parse_args(words)
+    return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -68,4 +68,4 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    return run_tool(run, parse_arguments(words, prog))
+    return run_tool(run, make_parser(prog).parse_args(words))

@@ -131,7 +131,7 @@ def predicted_losses(
         from converter.torch_settings import torch_settings
 
         if not request.statistics.exists():
-            raise StatisticsError(f"the statistics {request.statistics} do not exist; make them with stats_eoq.py")
+            raise StatisticsError(f"the statistics {request.statistics} do not exist; make them with eoq stats collect")
         statistics = check_statistics(open_statistics(request.statistics), source)
         if not request.allow_partial_statistics:
             check_coverage(tensors, statistics)

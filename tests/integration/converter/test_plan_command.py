@@ -141,7 +141,7 @@ def test_a_cluster_lowers_precision_until_it_fits(model: Path, tmp_path: Path) -
     assert second["parts"] == "blk.0-3, output" and 140_000 < second["disk"] <= 160_000
     assert f"{first['memory'] / 1e6:,.1f}" in said and cluster["how"] in said
     for command in (
-        f"tools/convert_eoq.py {model} model-cluster.gguf --plan {plan}",
+        f"eoq convert {model} model-cluster.gguf --plan {plan}",
         "rpc-server -H 10.0.0.7 -p 50052 -c",
         "llama-cli -m model-cluster.gguf -c 64 -ngl 5 --rpc 10.0.0.7:50052 --device RPC0 --tensor-split 5",
     ):
