@@ -15,6 +15,10 @@ class HfConversionError(SourceError):
     """llama.cpp's converter could not turn the Hugging Face folder into a GGUF."""
 
 
+class HubError(SourceError):
+    """A model of the Hugging Face Hub cannot be had, or is of a kind that is not downloaded."""
+
+
 class StatisticsError(EoqError):
     """A file of statistics is missing, damaged, or belongs to another model."""
 

@@ -40,6 +40,8 @@ class SourceAccess:
     """Where the intermediate GGUF of a Hugging Face folder goes; by default the folder of the output."""
     keeps_mxfp4: bool = False
     """Accept a Hugging Face folder with weights in MXFP4, as they are to stay so."""
+    revision: str | None = None
+    """Branch, tag or commit of a model that is named by its id on the Hugging Face Hub; by default its main branch."""
 
 
 @dataclass(frozen=True)

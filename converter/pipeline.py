@@ -8,7 +8,7 @@ from converter.calibrate.calibrate import PROGRAM
 from converter.calibrate.texts import check_texts
 from converter.checkpoint import TensorJournal, WorkFolder, conversion_facts, work_folder
 from converter.checkpoint.tensor_journal import FinishedTensor
-from converter.ingest import open_model, source_files
+from converter.ingest import HubModel, hub_revision, local_path, named_model, open_model, source_files
 from converter.memory import within_memory
 from converter.options import ConversionOptions
 from converter.plan import Plan, Proposals, resolve_plan
@@ -35,13 +35,15 @@ from output_files.whole import explained
 
 
 def convert(
-    model_path: Path | str,
+    model: Path | str,
     target: Path | str,
     options: ConversionOptions | None = None,
     progress: ConversionProgress | None = None,
     proposals: Proposals | None = None,
 ) -> ConversionReport:
     """Convert a model, a Hugging Face folder or a GGUF file, to a GGUF file with EOQ tensor types.
+
+    `model` may be text that names one of the Hugging Face Hub (`converter.ingest.named_model` tells which does).
 
     `proposals` are a plan's types for weights that no override names (`converter.plan.read_plan_file`). `target`, or
     its splits, appear, or are replaced, only once all of them are written and checked; a report in JSON lies beside
@@ -52,14 +54,16 @@ def convert(
     """
     clock = StageClock()
     options, progress = options or ConversionOptions(), progress or ConversionProgress()
-    model_path, target = Path(model_path), resolve_target(Path(target))
+    named, target = named_model(model, options.source.revision), resolve_target(Path(target))
     recorded = options.recorded(None if proposals is None else f"{proposals.planner}, {proposals.digest}")
     with ExitStack() as stack:
-        outputs, inputs = _files(model_path, target, options)
+        outputs, inputs = _files(named, target, options)
         stack.enter_context(claimed(outputs, inputs))
-        _check_needs(model_path, target, options)
+        _check_needs(named, target, options)
         maker_of = stack.enter_context(rounding_on(options, progress))
-        facts = conversion_facts(source_files(model_path), recorded, options)
+        model_path = local_path(named, options.source_access, target.parent, progress)
+        check_outputs(outputs, [model_path])
+        facts = conversion_facts(source_files(model_path), recorded, options, hub_revision(model_path))
         work = stack.enter_context(work_folder(target, options.source.work_dir, facts, resume=options.resume))
         source = stack.enter_context(_opened(model_path, target, options, progress, work))
         workers = stack.enter_context(RowWorkers(options.threads))
@@ -132,7 +136,7 @@ def _write(
 
 
 def dry_run(
-    model_path: Path | str,
+    model: Path | str,
     target: Path | str,
     options: ConversionOptions | None = None,
     progress: ConversionProgress | None = None,
@@ -143,19 +147,24 @@ def dry_run(
     A Hugging Face folder is made into an intermediate GGUF for it, whose tensors have the names that a plan uses.
     """
     options, progress = options or ConversionOptions(), progress or ConversionProgress()
-    with _opened(Path(model_path), resolve_target(Path(target)), options, progress) as source:
+    target = resolve_target(Path(target))
+    named = named_model(model, options.source.revision)
+    model_path = local_path(named, options.source_access, target.parent, progress)
+    with _opened(model_path, target, options, progress) as source:
         return PlannedFile.of(_plan(source, options, proposals), source)
 
 
-def _files(model_path: Path, target: Path, options: ConversionOptions) -> tuple[list[Path], list[Path]]:
+def _files(named: Path | HubModel, target: Path, options: ConversionOptions) -> tuple[list[Path], list[Path]]:
     """What is written, and what is read as far as it is known before the model is open."""
-    outputs, inputs = [target, report_path(target)], [model_path, *(text.path for text in options.calibration.texts)]
+    outputs, inputs = [target, report_path(target)], [text.path for text in options.calibration.texts]
+    if isinstance(named, Path):
+        inputs.insert(0, named)
     if options.statistics is not None:
         (inputs if options.statistics.exists() else outputs).append(options.statistics)
     return outputs, inputs
 
 
-def _check_needs(model_path: Path, target: Path, options: ConversionOptions) -> None:
+def _check_needs(named: Path | HubModel, target: Path, options: ConversionOptions) -> None:
     """Ask for texts, statistics, device and program before the long steps. Raises EoqError."""
     if options.rounding.is_calibrated:
         check_texts(options.calibration.texts)
@@ -165,7 +174,8 @@ def _check_needs(model_path: Path, target: Path, options: ConversionOptions) -> 
         from converter.torch_settings import check_device  # torch takes seconds to load
 
         check_device(options.rounding.device)
-    if model_path.is_dir() and _statistics_folder(target, options) is not None:
+    is_folder = isinstance(named, HubModel) or named.is_dir()
+    if is_folder and _statistics_folder(target, options) is not None:
         find_program(PROGRAM, options.calibration.llama_bin)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from converter.errors import OptionError
-from converter.ingest import model_files, open_model
+from converter.ingest import HubModel, local_path, model_files, named_model, open_model
+from converter.ingest.hub import fetch_config, model_name
 from converter.options import SourceAccess, TypeOptions, check_threads
 from converter.plan import Plan, Proposals, as_plan_file, resolve_plan
 from converter.plan.cluster import ClusterPlan, Machine, plan_cluster
@@ -92,11 +93,11 @@ class ShapePlan:
 
     def as_plan_file(self, plan_path: Path | None) -> dict[str, Any]:
         """JSON's objects for a file that `read_plan_file` reads."""
-        return as_plan_file(self.proposals, {"model": self.config.resolve().parent.name, "variant": self.variant})
+        return as_plan_file(self.proposals, {"model": model_name(self.config.parent), "variant": self.variant})
 
 
 def plan_model(
-    model_path: Path,
+    model: Path | str,
     request: Request,
     types: TypeOptions,
     access: SourceAccess,
@@ -110,23 +111,32 @@ def plan_model(
 ) -> ModelPlan | ShapePlan:
     """Plan for a Hugging Face folder or GGUF file, for a cluster where there are machines. Raises EoqError.
 
-    FastEWQ plans for folders, and for a `config.json` by itself, without their weights, unless it `needs_tensors`.
-    `outputs` are the files that the caller writes: none of them may be an input.
+    Text may name a model of the Hugging Face Hub (`converter.ingest.named_model`). FastEWQ plans for folders, models of
+    the hub, and a `config.json` by itself, without their weights, unless it `needs_tensors`. `outputs` are the files
+    that the caller writes: none of them may be an input.
     """
     check_threads(threads)
-    check_outputs(outputs, _inputs(model_path, request))
+    named = named_model(model, access.revision)
+    check_outputs(outputs, _inputs(named, request))
     if isinstance(request, BudgetRequest) and request.statistics is not None and request.statistics.exists():
         open_statistics(request.statistics)  # what is damaged is refused before the model is looked at
-    if isinstance(request, FastEwqRequest) and (model_path.is_dir() or model_path.suffix == ".json"):
+    if isinstance(request, FastEwqRequest) and (
+        isinstance(named, HubModel) or named.is_dir() or named.suffix == ".json"
+    ):
         if needs_tensors or types.tensor_types or machines:
             raise OptionError(
                 "--plot, --table, --tensor-type and --machine need the tensors of the model; give its GGUF"
             )
-        config = model_path / "config.json" if model_path.is_dir() else model_path
+        if isinstance(named, HubModel):
+            config = fetch_config(named)
+        else:
+            config = named / "config.json" if named.is_dir() else named
         blocks = blocks_of_config(config)
         proposals, levels = propose_by_shape(blocks, request)
         return ShapePlan(config, request.variant, blocks, levels, proposals)
     beside = outputs[0] if outputs else Path.cwd() / "plan.json"
+    model_path = local_path(named, access, beside.absolute().parent, progress)
+    check_outputs(outputs, model_files(model_path))
     with open_model(model_path, beside, access, threads, progress) as source:
         for output in outputs:
             check_not_input(output, source.paths)
@@ -140,8 +150,8 @@ def plan_model(
         )
 
 
-def _inputs(model_path: Path, request: Request) -> list[Path | None]:
-    inputs: list[Path | None] = [*model_files(model_path)]
+def _inputs(named: Path | HubModel, request: Request) -> list[Path | None]:
+    inputs: list[Path | None] = [*model_files(named)] if isinstance(named, Path) else []
     if isinstance(request, BudgetRequest):
         inputs += [request.statistics]
     if isinstance(request, FastEwqRequest):

@@ -65,11 +65,19 @@ def calibration_options(arguments: argparse.Namespace) -> "CalibrationOptions":
     )
 
 
+MODEL_HELP = "Hugging Face model folder, GGUF file (the first of its splits), or id on the Hugging Face Hub (org/name)"
+
+
 def add_source_options(parser: argparse.ArgumentParser, beside: str) -> None:
     """Add what `source_access` reads, and --threads; the intermediate GGUF goes `beside` something by default."""
     add = parser.add_argument
     tree = "llama.cpp tree to convert Hugging Face folders with"
     add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
+    add(
+        "--revision",
+        metavar="REV",
+        help="branch, tag or commit of a model that is named by its id on the Hugging Face Hub (default: main)",
+    )
     add("--llama-dir", type=Path, metavar="DIR", help=f"{tree} (default: that of eoq setup)")
     add(
         "--work-dir",
@@ -83,7 +91,7 @@ def source_access(arguments: argparse.Namespace, *, allow_requantize: bool = Fal
     """How the model is opened."""
     from converter.options import SourceAccess
 
-    return SourceAccess(allow_requantize, arguments.llama_dir, arguments.work_dir)
+    return SourceAccess(allow_requantize, arguments.llama_dir, arguments.work_dir, revision=arguments.revision)
 
 
 def given(**options: object) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eoq.common_options import (
+    MODEL_HELP,
     add_calibration_options,
     add_source_options,
     calibration_options,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   eoq convert models/SmolLM2-135M smollm2-EOQ4.gguf --stats smollm2.stats
+  eoq convert HuggingFaceTB/SmolLM2-135M-Instruct smollm2-EOQ4.gguf
   eoq convert model-F16.gguf model-EOQ3.gguf --type eoq3 --tensor-type 'ffn_down=eoq4'
   eoq convert model-F16.gguf model-EOQ4.gguf --calib my-text.txt --stats model.stats
   eoq convert model-F16.gguf model-EOQ4.gguf --imatrix imatrix.gguf
@@ -37,7 +39,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", type=Path, help="Hugging Face model folder, or GGUF file (the first of its splits)")
+    add("model", metavar="MODEL", help=MODEL_HELP)
     add("output", metavar="OUT.gguf", type=Path, help="file to write; an existing one is replaced when all is done")
     add("--type", default="eoq4", metavar="TYPE", help="eoq2 … eoq6, eoq2t … eoq5t (default: eoq4)")
     add("--output-type", metavar="TYPE", help="type of output.weight, or of tied token embeddings (default: eoq6)")

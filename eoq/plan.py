@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eoq.common_options import add_source_options, given, source_access
+from eoq.common_options import MODEL_HELP, add_source_options, given, source_access
 from terminal.text import say
 from terminal.tool import run_tool
 
@@ -49,8 +49,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add(
         "model",
         metavar="MODEL",
-        type=Path,
-        help="Hugging Face model folder, GGUF file, or for fastewq a config.json",
+        help=f"{MODEL_HELP}; for fastewq also a config.json",
     )
     add(
         "--planner",
@@ -131,6 +130,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from converter.ingest import named_model
     from converter.options import TypeOptions
     from converter.plan.cluster import parse_machines
     from converter.plan.planners.plot import plot_plan
@@ -147,7 +147,9 @@ def run(arguments: argparse.Namespace) -> None:
         return
     request, machines = request_of(arguments), parse_machines(arguments.machine)
     outputs = [path for path in (arguments.json, arguments.plot) if path is not None]
-    with claimed(outputs, [arguments.model, arguments.stats, arguments.dataset]):
+    named = named_model(arguments.model, arguments.revision)
+    model = named if isinstance(named, Path) else None
+    with claimed(outputs, [model, arguments.stats, arguments.dataset]):
         with ConversionDisplay() as display:
             planned = plan_model(
                 arguments.model,

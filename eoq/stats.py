@@ -4,7 +4,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from eoq.common_options import add_calibration_options, add_source_options, calibration_options, source_access
+from eoq.common_options import (
+    MODEL_HELP,
+    add_calibration_options,
+    add_source_options,
+    calibration_options,
+    source_access,
+)
 from terminal.text import say
 from terminal.tool import run_tool
 
@@ -42,7 +48,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
     collect = commands.add_parser("collect", help="calibrate, without converting")
     add = collect.add_argument
-    add("model", metavar="MODEL", type=Path, help="Hugging Face model folder, or GGUF file (the first of its splits)")
+    add("model", metavar="MODEL", help=MODEL_HELP)
     add("output", metavar="OUT", type=Path, help="file to write; an existing one is replaced when all is done")
     add("--by-text", action="store_true", help="one file for each text, in the folder OUT, to be mixed later")
     add_calibration_options(collect)

@@ -25,8 +25,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add(
         "--against",
         metavar="MODEL",
-        type=Path,
-        help="also compare weights with the GGUF file or Hugging Face folder that the file was made from",
+        help="also compare weights with the GGUF file, Hugging Face folder or model of the hub that it was made from",
     )
     add("--json", metavar="OUT.json", type=Path, help="also write the results there")
     add_source_options(parser, beside="the file")
@@ -34,28 +33,40 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = make_parser(prog)
+    arguments = parser.parse_args(words)
+    if arguments.revision is not None and arguments.against is None:
+        parser.error("--revision is of the model that --against names")
+    return arguments
+
+
 def run(arguments: argparse.Namespace) -> None:
-    from converter.ingest import open_model
+    from converter.ingest import local_path, named_model, open_model
     from converter.options import check_threads
     from gguf_files.source import open_gguf
     from inspection.display import shown_progress
     from inspection.verify import shown_to_llama_cpp, verify
     from output_files.claim import claimed
+    from output_files.target import check_outputs
     from output_files.whole import write_whole
     from terminal.cores import available_cores
 
     threads = available_cores() if arguments.threads is None else arguments.threads
     check_threads(threads)
+    named = None if arguments.against is None else named_model(arguments.against, arguments.revision)
     file = open_gguf(arguments.file)
     with ExitStack() as stack:
-        stack.enter_context(claimed([arguments.json], [*file.paths, arguments.against]))
+        stack.enter_context(claimed([arguments.json], [*file.paths, named if isinstance(named, Path) else None]))
         progress = stack.enter_context(shown_progress())
         source = None
-        if arguments.against is not None:
+        if named is not None:
             access = source_access(arguments, allow_requantize=True)
             # the file itself is no output, so it may be the source, or lie in the source's folder
             beside = arguments.file.with_name(f"{arguments.file.name}.source")
-            source = stack.enter_context(open_model(arguments.against, beside, access, threads, progress))
+            model = local_path(named, access, beside.absolute().parent, progress)
+            check_outputs([arguments.json], [model])
+            source = stack.enter_context(open_model(model, beside, access, threads, progress))
         verification = verify(file, threads, progress, source)
         verification = shown_to_llama_cpp(verification, arguments.llama_bin, threads)
         if arguments.json:
@@ -68,4 +79,4 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    return run_tool(run, make_parser(prog).parse_args(words))
+    return run_tool(run, parse_arguments(words, prog))

@@ -8,18 +8,18 @@ from pathlib import Path
 from converter.calibrate.calibrate import PROGRAM, calibrate, checkpoint_named
 from converter.calibrate.texts import check_texts, text_files
 from converter.errors import CalibrationError
-from converter.ingest import open_model
+from converter.ingest import HubModel, local_path, named_model, open_model
 from converter.options import CalibrationOptions, CalibrationText, SourceAccess
 from converter.statistics import Statistics
 from llama_programs.find import find_program
 from output_files.claim import claimed
-from output_files.target import check_not_input, resolve_target
+from output_files.target import check_not_input, check_outputs, resolve_target
 from output_files.whole import explained
 from terminal.progress import Progress
 
 
 def collect_statistics(
-    model_path: Path,
+    model: Path | str,
     target: Path,
     options: CalibrationOptions,
     access: SourceAccess,
@@ -28,19 +28,21 @@ def collect_statistics(
 ) -> Statistics:
     """Calibrate a Hugging Face folder or GGUF and keep the statistics of all its matrices.
 
-    Raises EoqError.
+    Text may name a model of the Hugging Face Hub (`converter.ingest.named_model`). Raises EoqError.
     """
     progress = progress or Progress()
-    target = resolve_target(target)
-    with claimed([target], [model_path, *(text.path for text in options.texts)]):
+    target, named = resolve_target(target), named_model(model, access.revision)
+    with claimed([target], [_if_local(named), *(text.path for text in options.texts)]):
         check_texts(options.texts)
         find_program(PROGRAM, options.llama_bin)  # a folder takes long to open
+        model_path = local_path(named, access, target.parent, progress)
+        check_outputs([target], [model_path])
         with open_model(model_path, target, access, threads, progress) as source, checkpoint_named(target):
             return calibrate(source, target, options, threads, progress)
 
 
 def collect_by_text(
-    model_path: Path,
+    model: Path | str,
     folder: Path,
     options: CalibrationOptions,
     access: SourceAccess,
@@ -52,6 +54,7 @@ def collect_by_text(
     So they can be mixed by other weights (`mix_statistics`) without running the model again. Raises EoqError.
     """
     progress = progress or Progress()
+    named = named_model(model, access.revision)
     find_program(PROGRAM, options.llama_bin)
     with text_files(options) as texts:
         targets = [folder / f"{text.path.stem}.stats" for text in texts]
@@ -62,8 +65,10 @@ def collect_by_text(
         tokens = max(options.tokens // len(texts), options.sequence_length)
         with (
             _made(folder),
-            claimed(targets, [model_path, *(text.path for text in options.texts)]),
-            open_model(model_path, folder / "model", access, threads, progress) as source,
+            claimed(targets, [_if_local(named), *(text.path for text in options.texts)]),
+            open_model(
+                local_path(named, access, folder, progress), folder / "model", access, threads, progress
+            ) as source,
         ):
             for target in targets:
                 check_not_input(target, source.paths)
@@ -72,6 +77,10 @@ def collect_by_text(
                 with checkpoint_named(target):
                     found.append(calibrate(source, target, alone, threads, progress))
         return found
+
+
+def _if_local(named: Path | HubModel) -> Path | None:
+    return named if isinstance(named, Path) else None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from converter.checkpoint.work_folder import WORK_DIR
+from converter.ingest import HubRevision
 from converter.options import OWN_TEXT, CalibrationOptions, ConversionOptions
 from converter.report.metadata import TOOL
 from gguf_files.errors import SourceError
@@ -20,10 +21,13 @@ _DECIDING = ("numba", "numpy", "torch")
 """Packages whose sums of floats calibrated conversions are made of; rounding to nearest is exact."""
 
 
-def conversion_facts(files: Iterable[Path], recorded: Sequence[str], options: ConversionOptions) -> dict[str, str]:
+def conversion_facts(
+    files: Iterable[Path], recorded: Sequence[str], options: ConversionOptions, hub: HubRevision | None = None
+) -> dict[str, str]:
     """Facts of a conversion of a model in these files, by the name that a user knows them by.
 
-    `recorded` are its options as the output has them. Raises SourceError for a file that cannot be read.
+    `recorded` are its options as the output has them, `hub` says what the files are of in the hub's cache. Raises
+    SourceError for a file that cannot be read.
     """
     facts = {"a converter": TOOL}
     for text in recorded:
@@ -34,6 +38,8 @@ def conversion_facts(files: Iterable[Path], recorded: Sequence[str], options: Co
         facts["splits of at most"] = options.split.text
     if options.source.work_dir is not None:
         facts[WORK_DIR] = str(options.source.work_dir.resolve())
+    if hub is not None:
+        facts[f"the commit of {hub.id}"] = hub.commit
     facts |= {file.name: _of_file(file) for file in files}
     if options.rounding.is_calibrated:
         facts |= {"--threads": str(options.threads), "--device": options.rounding.device}

@@ -2,27 +2,24 @@
 
 import logging
 import os
-import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from converter.errors import HfConversionError
 from converter.ingest import hf_launcher
 from converter.ingest.converter_words import converter_error
 from converter.ingest.hf_folder import HfFolder
+from converter.ingest.hub.names import model_name
 from converter.ingest.left_out import left_out, not_taken_over
+from converter.ingest.watched import run_watched
 from gguf_files.gguf_file import GgufFile
-from llama_programs.run import running
 from output_files.leftovers import scratch_folder
 from terminal.progress import Progress
 
 _log = logging.getLogger("eoq")
-_POLL_SECONDS = 0.2
-_SNAPSHOT = re.compile(r"/models--(?:.+?--)?(?P<name>[^/]+)/snapshots/[0-9a-f]{40}\Z")
 
 
 def convert_to_gguf(folder: HfFolder, target: Path, llama_dir: Path, threads: int, progress: Progress) -> None:
@@ -32,10 +29,14 @@ def convert_to_gguf(folder: HfFolder, target: Path, llama_dir: Path, threads: in
     """
     for note in left_out(folder, llama_dir):
         _log.warning("note: %s", note)
+
+    def written() -> int:
+        return target.stat().st_size if target.exists() else 0
+
     options = ("--outtype", folder.outtype, "--outfile", str(target))
     with _named_folder(folder.path) as named, tempfile.TemporaryFile() as log:
         command = [sys.executable, hf_launcher.__file__, str(llama_dir), *options, str(named)]
-        code = _run(command, _environment(threads), log.fileno(), target, progress)
+        code = run_watched(command, _environment(threads), log.fileno(), log.fileno(), written, progress)
         log.seek(0)
         said = log.read().decode(errors="replace")
     if code != 0:
@@ -53,11 +54,11 @@ def _named_folder(path: Path) -> Iterator[Path]:
     In the cache of the Hugging Face Hub it ends in a commit, below that of a repository: a link stands for it then.
     """
     resolved = path.resolve()
-    if not (repository := _SNAPSHOT.search(str(resolved))):
+    if (name := model_name(path)) == resolved.name:
         yield resolved
         return
     with scratch_folder(Path(tempfile.gettempdir())) as scratch:
-        link = scratch / repository["name"]
+        link = scratch / name
         link.symlink_to(resolved, target_is_directory=True)
         yield link
 
@@ -72,15 +73,3 @@ def _environment(threads: int) -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8",
         "OMP_NUM_THREADS": str(threads),
     }
-
-
-def _run(command: list[str], environment: dict[str, str], log: int, target: Path, progress: Progress) -> int:
-    """Run the command to its end, telling how the target grows. Returns its exit status."""
-    seen = 0
-    with running(command, env=environment, stdout=log, stderr=log) as process:
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                return process.wait(_POLL_SECONDS)
-            size = target.stat().st_size if target.exists() else 0
-            progress.advance(size - seen)
-            seen = size

@@ -63,11 +63,7 @@ def read_hf_folder(path: Path, allow_requantize: bool, keeps_mxfp4: bool = False
 
     Weights that are quantised already are refused unless they may be quantised again, or are MXFP4 and stay so.
     """
-    _check_contents(path)
-    config = _read_config(path / "config.json")
-    check_no_foreign_code(path / "config.json", config)
-    if not config.get("architectures") and "ssm_cfg" not in config:
-        raise SourceError(f"{path / 'config.json'} names no architecture (its key architectures is missing or empty)")
+    config = read_config(path)
     tensors = tuple(read_tensor_list(path))
     check_not_quantized(path, config, tensors, allow_requantize=allow_requantize, keeps_mxfp4=keeps_mxfp4)
     _check_head(path, config, tensors)
@@ -76,6 +72,22 @@ def read_hf_folder(path: Path, allow_requantize: bool, keeps_mxfp4: bool = False
         raise _no_model(path, "it has no weights, neither model*.safetensors nor pytorch_model*.bin")
     outtype = _outtype(tensors) if tensors else _outtype_of_config(config)
     return HfFolder(path, outtype, tensors, sum(file.stat().st_size for file in files), config)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a model folder, which may lack its weights. Raises SourceError.
+
+    Refused are other folders, and configurations that name no architecture or load code from elsewhere.
+    """
+    _check_contents(folder)
+    path = folder / "config.json"
+    config = read_json(path, SourceError)
+    if not isinstance(config, dict):
+        raise SourceError(f"{path} is not a JSON object; give the folder of a Hugging Face model")
+    check_no_foreign_code(path, config)
+    if not config.get("architectures") and "ssm_cfg" not in config:
+        raise SourceError(f"{path} names no architecture (its key architectures is missing or empty)")
+    return config
 
 
 def _check_contents(path: Path) -> None:
@@ -107,13 +119,6 @@ def _no_model(path: Path, why: str) -> SourceError:
     ggufs = sorted(path.glob("*.gguf"))
     advice = f"; did you mean {ggufs[0]}?" if ggufs else ""
     return SourceError(f"the folder {path} is no Hugging Face model: {why}{advice}")
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    config = read_json(path, SourceError)
-    if not isinstance(config, dict):
-        raise SourceError(f"{path} is not a JSON object; give the folder of a Hugging Face model")
-    return config
 
 
 def _check_head(path: Path, config: dict[str, Any], tensors: tuple[StoredTensor, ...]) -> None:

@@ -33,7 +33,10 @@ def source_files(model_path: Path) -> list[Path]:
     Raises SourceError for what names no model.
     """
     if not model_path.exists():
-        raise SourceError(f"{model_path} does not exist; give a Hugging Face model folder or a GGUF file")
+        raise SourceError(
+            f"{model_path} does not exist; give a Hugging Face model folder, a GGUF file, or the id of a "
+            "model on the Hugging Face Hub (org/name)"
+        )
     if model_path.is_dir():
         # others, such as logs, may go on growing
         return sorted(file for file in model_files(model_path) if file.suffix in _READ)

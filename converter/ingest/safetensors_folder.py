@@ -58,7 +58,10 @@ def read_tensor_list(folder: Path) -> list[StoredTensor]:
     Empty for a folder without such files. Raises SourceError for files that are missing, cut short or damaged, and for
     two that have other values for a tensor.
     """
-    index = _read_index(folder)
+    index = read_index(folder)
+    missing = sorted(file for file in set(index.values()) if not (folder / file).exists())
+    if missing:
+        raise SourceError(f"the folder {folder} is incomplete: {', '.join(missing)} of {INDEX} is missing")
     names = sorted(set(index.values())) if index else sorted(path.name for path in folder.glob("model*.safetensors"))
     if not index:
         _check_shards(folder, names)
@@ -73,8 +76,8 @@ def read_tensor_list(folder: Path) -> list[StoredTensor]:
     return tensors
 
 
-def _read_index(folder: Path) -> dict[str, str]:
-    """Tensor name to file name; empty without an index."""
+def read_index(folder: Path) -> dict[str, str]:
+    """Tensor name to file name; empty without an index. Raises SourceError for one that is damaged."""
     path = folder / INDEX
     if not path.exists():
         return {}
@@ -82,14 +85,10 @@ def _read_index(folder: Path) -> dict[str, str]:
     index = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):
         raise SourceError(f"{path} is damaged: it has no weight_map of tensors to files; get it again")
-    files = set(index.values())
-    for file in sorted(files):
+    for file in sorted(set(index.values())):
         # also "..", "." and nothing at all
         if not file.endswith(".safetensors") or "\0" in file or Path(file).name != file:
             raise SourceError(f"{path} points to {file!r}, which is no .safetensors file in its folder; get it again")
-    missing = sorted(file for file in files if not (folder / file).exists())
-    if missing:
-        raise SourceError(f"the folder {folder} is incomplete: {', '.join(missing)} of {INDEX} is missing")
     return index
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.integration.options.conftest import Place, from_folder
-from tests.integration.options.tools import Effect, Walk, checks, done, refused
+from tests.integration.options.tools import HUB, REVISIONS, Effect, Walk, checks, done, refused
 from tests.samples.gguf_samples import as_type, random_weights, write_gguf
 from tests.unit.converter.statistics.test_imatrix import write_imatrix
 
@@ -230,6 +230,7 @@ EFFECTS: dict[str, Effect | str] = {
     "--effort": other_codes("--effort", "1", common=TRELLIS),
     "--allow-requantize": allow_requantize,
     "--threads": threads,
+    "--revision": f"{HUB}::test_every_tool_takes_ids_and_revisions",
     "--llama-dir": work_dir,
     "--work-dir": work_dir,
     "--table": table,
@@ -246,6 +247,7 @@ WRONG = {
     "--calib": {"none.txt": "none.txt", "{text}:-1": "must be above 0, not -1"},
     "--llama-bin": {"none": "none has no program llama-moments"},
     "--device": {"nonsense": "nonsense", "": "device"},
+    "--revision": REVISIONS,
     "--llama-dir": {"none": "none is no llama.cpp source tree"},
     "--work-dir": {"none": "the work folder none does not exist"},
     "--split-max-size": {"8": "'8' is no size", "0G": "'0G' is no size", "9999999999G": "is no size"},

@@ -6,7 +6,7 @@ import pytest
 
 from tests.integration.converter.test_plan_command import model
 from tests.integration.options.conftest import Place, from_folder
-from tests.integration.options.tools import Effect, Walk, checks, done
+from tests.integration.options.tools import HUB, REVISIONS, Effect, Walk, checks, done
 from tests.samples.check_program import LOADS, check_program
 
 __all__ = ["model"]
@@ -54,12 +54,14 @@ VERIFY = Walk(
         "--json": verify_json,
         "--threads": verify_threads,
         "--llama-bin": verify_llama_bin,
+        "--revision": f"{HUB}::test_every_tool_takes_ids_and_revisions",
         "--llama-dir": from_hf_folder,
         "--work-dir": from_hf_folder,
     },
     {
         "--against": {"none": "none does not exist"},
         "--json": {"none/v.json": "none of the output does not exist"},
+        "--revision": REVISIONS,
         "--llama-dir": {"none": "none is no llama.cpp source tree"},
         "--work-dir": {"none": "the work folder none does not exist"},
     },
@@ -103,8 +105,15 @@ def dataset_threads(place: Place) -> None:
 from_a_folder = from_folder("fastewq-dataset", "{out}/b.csv", "{hf}")
 DATASET = Walk(
     "fastewq-dataset",
-    {"--x": x, "--threads": dataset_threads, "--llama-dir": from_a_folder, "--work-dir": from_a_folder},
     {
+        "--x": x,
+        "--threads": dataset_threads,
+        "--revision": f"{HUB}::test_every_tool_takes_ids_and_revisions",
+        "--llama-dir": from_a_folder,
+        "--work-dir": from_a_folder,
+    },
+    {
+        "--revision": REVISIONS,
         "--llama-dir": {"none": "none is no llama.cpp source tree"},
         "--work-dir": {"none": "the work folder none does not exist"},
     },

@@ -13,7 +13,7 @@ from converter.plan.planners.fastewq import DATASET
 from gguf_files.source import open_gguf
 from tests.integration.converter.test_plan_command import LLAMA_8B, model
 from tests.integration.options.conftest import Place, from_folder
-from tests.integration.options.tools import Effect, Walk, checks, done, refused
+from tests.integration.options.tools import HUB, REVISIONS, Effect, Walk, checks, done, refused
 from tests.unit.converter.statistics.test_imatrix import write_imatrix
 
 __all__ = ["model"]
@@ -202,6 +202,7 @@ EFFECTS: dict[str, Effect | str] = {
     "--preset": preset,
     "--type": base_type,
     "--threads": threads,
+    "--revision": f"{HUB}::test_every_tool_takes_ids_and_revisions",
     "--llama-dir": from_hf_folder,
     "--work-dir": from_hf_folder,
 }
@@ -227,6 +228,7 @@ WRONG = {
     },
     "--preset": {"best": "no preset 'best'"},
     "--type": {"eoq9": "eoq9"},
+    "--revision": REVISIONS,
     "--llama-dir": {"none": "none is no llama.cpp source tree"},
     "--work-dir": {"none": "the work folder none does not exist"},
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.options.conftest import Place, from_folder
-from tests.integration.options.tools import Effect, Walk, checks, done, refused
+from tests.integration.options.tools import HUB, REVISIONS, Effect, Walk, checks, done, refused
 
 
 def collect(place: Place, *words: object) -> list[str]:
@@ -58,6 +58,7 @@ EFFECTS: dict[str, Effect | str] = {
     "collect --resume": asks("--resume", asked="--resume"),
     "collect --llama-bin": llama_bin,
     "collect --threads": asks("--threads", 3, asked="-t 3"),
+    "collect --revision": f"{HUB}::test_every_tool_takes_ids_and_revisions",
     "collect --llama-dir": from_hf_folder,
     "collect --work-dir": from_hf_folder,
     "collect --quiet": quiet,
@@ -65,6 +66,7 @@ EFFECTS: dict[str, Effect | str] = {
 WRONG = {
     "collect --calib": {"none.txt": "none.txt", "{text}:0": "must be above 0, not 0"},
     "collect --llama-bin": {"none": "none has no program llama-moments"},
+    "collect --revision": REVISIONS,
     "collect --llama-dir": {"none": "none is no llama.cpp source tree"},
     "collect --work-dir": {"none": "the work folder none does not exist"},
 }

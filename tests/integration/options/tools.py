@@ -16,6 +16,9 @@ from _pytest.mark import ParameterSet
 from eoq.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[3]
+HUB = "tests/integration/converter/test_hub.py"
+"""Has the checks of --revision, whose wrong values are everywhere the same."""
+REVISIONS = {"main": "--revision is for a model of the Hugging Face Hub (org/name)", " ": "--revision is empty"}
 
 
 @dataclass(frozen=True)
