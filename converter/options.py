@@ -27,6 +27,7 @@ _LEAST_SEQUENCE = 8
 _MOST_OF_LLAMA_CPP = 2**31 - 1
 """Numbers of llama.cpp's command lines; of larger ones its programs say nothing but how to get help."""
 _DEFAULT_MEMORY = 4 << 30
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -251,9 +252,15 @@ class ConversionOptions:
     """Go on with a conversion to the same output that broke off, where there is one."""
     allow_partial_statistics: bool = False
     """Accept an imatrix that has nothing on more than a tenth of the weights in blocks."""
+    quantized_by: str | None = None
+    """Who made the output, for its metadata; by default nobody, or who the source says."""
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
+        if self.quantized_by is not None and not (self.quantized_by.strip() and self.quantized_by.isprintable()):
+            raise OptionError(f"--quantized-by {self.quantized_by[:30]!r} is no name; give one that can be read")
+        if self.quantized_by is not None and len(self.quantized_by) > _LONGEST_NAME:
+            raise OptionError(f"the name of --quantized-by has more than {_LONGEST_NAME} letters; give a shorter one")
         if self.max_memory is not None and self.max_memory < 1:
             raise OptionError(f"the bound on memory must be positive, not {self.max_memory} bytes")
         if self.statistics and not self.rounding.is_calibrated:

@@ -83,7 +83,15 @@ def convert(
             plan = method.plan  # it may have grown
             _check_splits(target, plan, options, [*inputs, *source.paths])
             check_space((target.parent, plan.nbytes - work.allocated, f"the output {target.name}"))
-            metadata = target_metadata(source.metadata, plan, recorded, method.name, method.statistics)
+            metadata = target_metadata(
+                source.metadata,
+                plan,
+                recorded,
+                method.name,
+                method.statistics,
+                {} if measured is None else measured.imatrix,
+                options.quantized_by,
+            )
             output = GgufOutput(
                 target,
                 metadata,

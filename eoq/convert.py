@@ -115,6 +115,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add_source_options(parser, beside="the output")
     ray = "round on a Ray cluster whose nodes see the same files: HOST:PORT, or auto for that of this machine"
     add("--ray", metavar="ADDRESS", help=f"{ray} (default: on this machine alone)")
+    add("--quantized-by", metavar="NAME", help="who makes the file, for its metadata (default: as the model has it)")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
     arguments = parser.parse_args(words)
@@ -174,6 +175,7 @@ def run(arguments: argparse.Namespace) -> None:
         source=source_access(arguments, allow_requantize=arguments.allow_requantize),
         ray=arguments.ray,
         split=_split_limit(arguments),
+        quantized_by=arguments.quantized_by,
         resume=arguments.resume,
         max_memory=None if arguments.max_memory is None else parse_size(arguments.max_memory, "--max-memory"),
         **given(threads=arguments.threads),

@@ -121,6 +121,12 @@ def context(convert: Conversions) -> None:
     assert isinstance(roomy, float) and isinstance(tight, float) and roomy > tight
 
 
+def quantized_by(convert: Conversions) -> None:
+    key = "general.quantized_by"
+    assert key not in gguf.GGUFReader(convert("--rtn")).fields
+    assert gguf.GGUFReader(convert("--rtn", "--quantized-by", "Ann")).fields[key].contents() == "Ann"
+
+
 def dry_run(convert: Conversions) -> None:
     said = done("convert", convert.inputs.model, convert.folder / "m.gguf", "--dry-run")
     assert Q in said and "memory: " in said and not list(convert.folder.iterdir())
@@ -270,6 +276,7 @@ EFFECTS: dict[str, Effect | str] = {
     "--threads": threads,
     "--llama-dir": work_dir,
     "--work-dir": work_dir,
+    "--quantized-by": quantized_by,
     "--table": table,
     "--quiet": quiet,
 }
@@ -290,6 +297,7 @@ WRONG = {
     "--work-dir": {"none": "the work folder none does not exist"},
     "--split-max-size": {"8": "'8' is no size", "0G": "'0G' is no size", "9999999999G": "is no size"},
     "--max-memory": {"8": "'8' is no size", "1M": "--max-memory 1M is too little"},
+    "--quantized-by": {"": "'' is no name", "a\nb": "is no name", "x" * 201: "more than 200 letters"},
     "--ray": {"head": "'head' is no address of a Ray cluster", "ray://head:10001": "give HOST:PORT"},
 }
 WORDS = ("{m}", "{out}/m.gguf", "--llama-bin", "{bin}", "--calib", "self")
