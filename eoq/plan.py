@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eoq.common_options import MODEL_HELP, add_source_options, given, source_access
+from eoq.common_options import MODEL_HELP, add_budget_options, add_source_options, budget_request, given, source_access
 from terminal.text import say
 from terminal.tool import run_tool
 
@@ -66,16 +66,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--tensor-type", metavar="REGEX=TYPE", action="append", default=[], help="types that are fixed; may be repeated"
     )
     budget = parser.add_argument_group("budget (one of the first three)")
-    size = budget.add_mutually_exclusive_group()
-    size.add_argument("--target-bpw", type=float, metavar="X", help="bits a weight over all tensors, at most")
-    size.add_argument("--target-size", metavar="SIZE", help="of the file, at most: 700MB, 3.5GiB")
-    size.add_argument("--fit-memory", metavar="SIZE", help="for weights, the cache of --context tokens, and buffers")
-    budget.add_argument(
-        "--codes",
-        choices=("scalar", "trellis"),
-        default="scalar",
-        help="types to choose from below 6 bits: eoq2 to eoq5, or eoq2t to eoq5t (default: scalar)",
-    )
+    add_budget_options(budget)
     budget.add_argument("--stats", metavar="FILE", type=Path, help="statistics or imatrix to predict losses with")
     budget.add_argument(
         "--allow-partial-stats", action="store_true", help="accept an imatrix that lacks over a tenth of the weights"
@@ -172,9 +163,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def request_of(arguments: argparse.Namespace) -> "Request":
     """Raises OptionError, UnknownTypeError."""
-    from converter.plan.planners import Budget, BudgetRequest, EwqRequest, FastEwqRequest, PresetRequest
+    from converter.plan.planners import EwqRequest, FastEwqRequest, PresetRequest
     from converter.plan.precision_levels import LevelTable
-    from converter.sizes import parse_size
 
     if arguments.planner == "preset":
         return PresetRequest(arguments.preset, arguments.type)
@@ -184,9 +174,10 @@ def request_of(arguments: argparse.Namespace) -> "Request":
     if arguments.planner == "fastewq":
         levels, variant = LevelTable.changed(arguments.level), given(variant=arguments.variant)
         return FastEwqRequest(four_bit=arguments.four_bit, levels=levels, dataset=arguments.dataset, **variant)
-    size, memory = (text and parse_size(text) for text in (arguments.target_size, arguments.fit_memory))
-    budget = Budget(arguments.target_bpw, size, memory, arguments.context)
-    return BudgetRequest(budget, arguments.stats, arguments.allow_partial_stats, codes=arguments.codes)
+    allow_partial = arguments.allow_partial_stats
+    return budget_request(
+        arguments, arguments.context, statistics=arguments.stats, allow_partial_statistics=allow_partial
+    )
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from converter import CalibrationOptions, RoundingOptions, TypeOptions
-from converter.plan.planners import EwqRequest
+from converter.plan.planners import Budget, EwqRequest
 from eoq.__main__ import COMMANDS
 from tests.integration.options import test_convert, test_evaluation, test_files, test_llama_cpp, test_plan, test_stats
 from tests.integration.options.conftest import Place
@@ -59,6 +59,8 @@ _CALIBRATED = {
 LIBRARY: Mapping[str, Mapping[str, object]] = {
     "convert": {
         **_CALIBRATED,
+        "--type": _TYPES.type,
+        "--context": Budget.context,
         "--output-type": _TYPES.default_output.name,
         "--device": _ROUNDING.device,
         "--damping": _ROUNDING.damping,
