@@ -9,9 +9,12 @@ from converter.options import (
     TypeOptions,
 )
 from converter.pipeline import convert, dry_run
+from converter.plan.planners import Budget, BudgetRequest
 from converter.report import ConversionProgress, ConversionReport, TensorRecord
 
 __all__ = [
+    "Budget",
+    "BudgetRequest",
     "CalibrationOptions",
     "CalibrationText",
     "ConversionOptions",

@@ -11,6 +11,18 @@ class OptionError(EoqError):
     """An option that means nothing, or that does not fit the model at hand."""
 
 
+class BudgetError(OptionError):
+    """A budget that the smallest types do not keep to."""
+
+    def __init__(self, budget: int, least: int, most: int) -> None:
+        """Bytes of all tensors: those of the budget, in the smallest types, and as the source has them."""
+        super().__init__(
+            f"the budget of {budget / 1e6:,.1f} MB for tensors is too small: in the smallest types they take "
+            f"{least / 1e6:,.1f} MB"
+        )
+        self.least, self.most = least, most
+
+
 class HfConversionError(SourceError):
     """llama.cpp's converter could not turn the Hugging Face folder into a GGUF."""
 

@@ -5,6 +5,7 @@ Each is read when it is made: what means nothing raises OptionError or UnknownTy
 
 import math
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,6 +28,7 @@ _LEAST_SEQUENCE = 8
 _MOST_OF_LLAMA_CPP = 2**31 - 1
 """Numbers of llama.cpp's command lines; of larger ones its programs say nothing but how to get help."""
 _DEFAULT_MEMORY = 4 << 30
+_LONGEST_NAME = 200
 
 
 HF_OPTIONS = {
@@ -190,6 +192,12 @@ class TypeOptions:
         choices = [self.weights, self.default_output, self.output, self.token_embd, *(o.type for o in self.overrides)]
         return min(bits_per_weight(choice.type) for choice in choices if choice is not None)
 
+    @property
+    def may_be_trellis(self) -> bool:
+        """Whether any weight may get a trellis type by these options."""
+        choices = [self.weights, self.output, self.token_embd, *(o.type for o in self.overrides)]
+        return any(choice.eoq.is_trellis for choice in choices if choice is not None and choice.eoq is not None)
+
     def override_of(self, tensor_name: str) -> TensorTypeOverride | None:
         """The first override that a tensor's name matches."""
         return next((override for override in self.overrides if override.matches(tensor_name)), None)
@@ -326,11 +334,17 @@ class ConversionOptions:
     """Go on with a conversion to the same output that broke off, where there is one."""
     allow_partial_statistics: bool = False
     """Accept an imatrix that has nothing on more than a tenth of the weights in blocks."""
+    quantized_by: str | None = None
+    """Who made the output, for its metadata; by default nobody, or who the source says."""
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
         if self.projector not in (None, *PROJECTOR_TYPES):
             raise OptionError(f"--mmproj is one of {', '.join(PROJECTOR_TYPES)}, not {self.projector}")
+        if self.quantized_by is not None and not (self.quantized_by.strip() and self.quantized_by.isprintable()):
+            raise OptionError(f"--quantized-by {self.quantized_by[:30]!r} is no name; give one that can be read")
+        if self.quantized_by is not None and len(self.quantized_by) > _LONGEST_NAME:
+            raise OptionError(f"the name of --quantized-by has more than {_LONGEST_NAME} letters; give a shorter one")
         if self.max_memory is not None and self.max_memory < 1:
             raise OptionError(f"the bound on memory must be positive, not {self.max_memory} bytes")
         if self.statistics and not self.rounding.is_calibrated:
@@ -343,19 +357,20 @@ class ConversionOptions:
         """`source`, which may be in MXFP4 where an override leaves it so."""
         return replace(self.source, keeps_mxfp4=any(o.type.name == "mxfp4" for o in self.types.overrides))
 
-    def recorded(self, plan: str | None = None) -> list[str]:
+    def recorded(self, plan: str | None = None, budget: Sequence[str] = ()) -> list[str]:
         """What decides the bytes of the output, as text for its metadata: no paths, no thread count.
 
-        `plan` tells a plan from others.
+        `plan` tells a plan from others; `budget` is what a plan is made for once there are statistics, and stands in
+        the place of a type for all.
         """
         types, rounding = self.types, self.rounding
-        chosen = [f"type={types.weights.name}"]
+        chosen = [*budget] or [f"type={types.weights.name}"]
         if rounding.is_calibrated:
             chosen += [f"rounding={rounding.method}", f"awq={_AWQ[rounding.awq]}"]
             chosen.append(f"shrinkage={'auto' if rounding.shrinkage is None else f'{rounding.shrinkage:g}'}")
         if rounding.method == "feedback":
             chosen.append(f"damping={rounding.damping:g}")
-            if types.weights.eoq is not None and types.weights.eoq.is_trellis:
+            if plan is not None or budget or types.may_be_trellis:
                 chosen.append(f"effort={rounding.effort}")
         if types.output:
             chosen.append(f"output-type={types.output.name}")

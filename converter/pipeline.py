@@ -11,27 +11,29 @@ from converter.calibrate.calibrate import PROGRAM
 from converter.calibrate.texts import check_texts
 from converter.checkpoint import TensorJournal, WorkFolder, check_resumable, conversion_facts, hub_facts, work_folder
 from converter.checkpoint.tensor_journal import FinishedTensor
-from converter.errors import HfConversionError, OptionError
+from converter.errors import StatisticsError
 from converter.ingest import HubModel, HubRevision, hub_revision, local_path, named_model, open_model, source_files
-from converter.ingest.projector import MadeProjector, Projector, find_projector, projector_path
+from converter.ingest.projector import find_projector, make_projector, projector_path
 from converter.memory import within_memory
 from converter.options import ConversionOptions
 from converter.plan import Plan, Proposals, resolve_plan
 from converter.plan.memory import PlannedFile
 from converter.plan.plan import check_readable
+from converter.plan.planners import BudgetRequest
+from converter.plan.planners.sized import propose_before_statistics, propose_to_size
 from converter.remote import rounding_on
 from converter.report import ConversionProgress, ConversionReport, StageClock, TensorRecord, report_path
 from converter.report.as_json import write_report
 from converter.report.metadata import target_metadata
 from converter.rounded_tensors import TensorMaker
-from converter.rounding_method import rounding_method
+from converter.rounding_method import rounding_method, taken_statistics
 from converter.statistics import open_statistics
 from converter.statistics.least_size import least_size
 from gguf_files.output import GgufOutput
 from gguf_files.output.splits import split_paths, split_tensors, stale_files
 from gguf_files.source import Source
 from gguf_files.weights import RowWorkers
-from llama_programs.check_gguf import RefusedByLlamaCpp, check_by_llama_cpp
+from llama_programs.check_gguf import check_by_llama_cpp
 from llama_programs.find import find_program
 from output_files.claim import claimed
 from output_files.errors import TargetError
@@ -46,14 +48,15 @@ def convert(
     target: Path | str,
     options: ConversionOptions | None = None,
     progress: ConversionProgress | None = None,
-    proposals: Proposals | None = None,
+    proposals: Proposals | BudgetRequest | None = None,
 ) -> ConversionReport:
     """Convert a model, a Hugging Face folder or a GGUF file, to a GGUF file with EOQ tensor types.
 
     `model` may be text that names one of the Hugging Face Hub (`converter.ingest.named_model` tells which does).
 
-    `proposals` are a plan's types for weights that no override names (`converter.plan.read_plan_file`). `target`, or
-    its splits, appear, or are replaced, only once all of them are written and checked; a report in JSON lies beside
+    `proposals` are a plan's types for weights that no override names (`converter.plan.read_plan_file`), or a budget,
+    for which they are planned by the statistics of this conversion (`BudgetRequest`, but for its own). `target`, or its
+    splits, appear, or are replaced, only once all of them are written and checked; a report in JSON lies beside
     them (`ConversionReport.path`). Until then the work is in a folder beside `target`, which stays when it breaks off;
     with `options.resume` the next run goes on with it. Rounded to nearest, the same model and options give the same
     bytes. With calibration they do so on one machine and number of threads: matrix products sum in an order of the
@@ -62,7 +65,7 @@ def convert(
     clock = StageClock()
     options, progress = options or ConversionOptions(), progress or ConversionProgress()
     named, target = named_model(model, options.source.revision), resolve_target(Path(target))
-    recorded = options.recorded(None if proposals is None else f"{proposals.planner}, {proposals.digest}")
+    recorded = _recorded(options, proposals)
     with ExitStack() as stack:
         outputs, inputs = _files(named, target, options)
         stack.enter_context(claimed(outputs, inputs))
@@ -71,27 +74,42 @@ def convert(
         check = partial(_check_same_revision, target, options)
         model_path = local_path(named, options.source_access, target.parent, progress, check)
         check_outputs(outputs, [model_path])
-        projector = _projector(model_path, options)
+        projector = find_projector(model_path, options.source_access, options.projector)
         if projector is not None:
             inputs = [*inputs, model_path]
             stack.enter_context(claimed([projector_path(target, projector.type)], inputs))
         facts = conversion_facts(source_files(model_path), recorded, options, hub_revision(model_path))
         work = stack.enter_context(work_folder(target, options.source.work_dir, facts, resume=options.resume))
-        made = _made(projector, work, options, progress)
+        made = make_projector(projector, target, work.path, options, progress)
         if made is not None:
             options = replace(options, source=replace(options.source, tells_of_senses=False))
         source = stack.enter_context(_opened(model_path, target, options, progress, work))
         workers = stack.enter_context(RowWorkers(options.threads))
-        plan = _plan(source, options, proposals)
+        plan = _plan_ahead(source, options, proposals)
         options = within_memory(options, plan, source)
         _check_splits(target, plan, options, [*inputs, *source.paths])
         _check_space(source, target, plan, options, work)
         clock.add("reading the model", clock.total)
-        with rounding_method(source, work, plan, options, workers, progress, clock) as method:
+        with taken_statistics(source, work, plan, options, progress, clock) as measured:
+            if isinstance(proposals, BudgetRequest):
+                with clock.stage("planning"):
+                    taken = None if measured is None else measured.path
+                    chosen = propose_to_size(source, proposals, options, taken, work.plan, progress)
+                    plan = _plan(source, options, chosen)
+                options = within_memory(options, plan, source)
+            method = rounding_method(source, measured, plan, options, workers, progress, clock)
             plan = method.plan  # it may have grown
             _check_splits(target, plan, options, [*inputs, *source.paths])
             check_space((target.parent, plan.nbytes - work.allocated, f"the output {target.name}"))
-            metadata = target_metadata(source.metadata, plan, recorded, method.name, method.statistics)
+            metadata = target_metadata(
+                source.metadata,
+                plan,
+                recorded,
+                method.name,
+                method.statistics,
+                {} if measured is None else measured.imatrix,
+                options.quantized_by,
+            )
             output = GgufOutput(
                 target,
                 metadata,
@@ -158,7 +176,7 @@ def dry_run(
     target: Path | str,
     options: ConversionOptions | None = None,
     progress: ConversionProgress | None = None,
-    proposals: Proposals | None = None,
+    proposals: Proposals | BudgetRequest | None = None,
 ) -> PlannedFile:
     """What `convert` would write, found without calibrating or writing it. Raises EoqError as `convert` does.
 
@@ -166,45 +184,27 @@ def dry_run(
     """
     options, progress = options or ConversionOptions(), progress or ConversionProgress()
     target = resolve_target(Path(target))
+    if isinstance(proposals, BudgetRequest) and _statistics_folder(target, options) is not None:
+        raise StatisticsError(
+            "a plan for a size goes by statistics, and --dry-run takes none: give --stats with a file that is there "
+            "(`eoq stats collect MODEL FILE` makes it, or a conversion with --stats), or leave --dry-run out"
+        )
     named = named_model(model, options.source.revision)
     model_path = local_path(named, options.source_access, target.parent, progress)
     with _opened(model_path, target, options, progress) as source:
-        projector = _projector(model_path, options)
+        projector = find_projector(model_path, options.source_access, options.projector)
+        plan = _plan_ahead(source, options, proposals)
+        if isinstance(proposals, BudgetRequest):
+            chosen = propose_to_size(source, proposals, options, options.statistics, None, progress)
+            plan = _plan(source, options, chosen)
         path = None if projector is None else projector_path(target, projector.type)
-        return replace(PlannedFile.of(_plan(source, options, proposals), source), projector=path)
+        return replace(PlannedFile.of(plan, source), projector=path)
 
 
 def _check_same_revision(target: Path, options: ConversionOptions, revision: HubRevision) -> None:
     """Before it is downloaded. Raises ResumeError where the work to go on with is of another one."""
     if options.resume:
         check_resumable(target, options.source.work_dir, hub_facts(revision))
-
-
-def _projector(model_path: Path, options: ConversionOptions) -> Projector | None:
-    """What is made of a model's parts for images and sound. Raises OptionError where a type is asked for in vain."""
-    projector = find_projector(model_path, options.source_access, options.projector)
-    if projector is None and options.projector not in (None, "none"):
-        raise OptionError(
-            f"--mmproj {options.projector} is of what a Hugging Face folder has for images or sound, and of "
-            f"{model_path} llama.cpp's converter makes no such file; leave it out"
-        )
-    return projector
-
-
-def _made(
-    projector: Projector | None, work: WorkFolder, options: ConversionOptions, progress: ConversionProgress
-) -> MadeProjector | None:
-    """Make it before all else. Raises EoqError where its type was asked for; else a note tells that there is none."""
-    if projector is None:
-        return None
-    path, target = work.path / f"mmproj-{projector.type}.gguf", projector_path(work.target, projector.type)
-    try:
-        return projector.make(path, target, options.calibration.llama_bin, options.threads, progress)
-    except (HfConversionError, RefusedByLlamaCpp) as error:
-        if options.projector is not None:
-            raise
-        _log.warning("note: there will be no file for --mmproj, only the model for text: %s", error)
-        return None
 
 
 def _files(named: Path | HubModel, target: Path, options: ConversionOptions) -> tuple[list[Path], list[Path]]:
@@ -276,6 +276,19 @@ def _check_space(source: Source, target: Path, plan: Plan, options: ConversionOp
         matrices = ((t.name, t.row_length, t.matrices) for t in source.tensors if t.dimensions > 1)
         needs.append((folder, least_size(matrices), "the statistics"))
     check_space(*needs)
+
+
+def _recorded(options: ConversionOptions, proposals: Proposals | BudgetRequest | None) -> list[str]:
+    if isinstance(proposals, BudgetRequest):
+        return options.recorded(budget=proposals.recorded)
+    return options.recorded(None if proposals is None else f"{proposals.planner}, {proposals.digest}")
+
+
+def _plan_ahead(source: Source, options: ConversionOptions, proposals: Proposals | BudgetRequest | None) -> Plan:
+    """The plan as far as it is known before statistics are."""
+    if isinstance(proposals, BudgetRequest):
+        proposals = propose_before_statistics(source, proposals, options)
+    return _plan(source, options, proposals)
 
 
 def _plan(source: Source, options: ConversionOptions, proposals: Proposals | None) -> Plan:

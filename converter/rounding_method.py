@@ -111,22 +111,15 @@ def _scaled_copy(tensor: TensorInfo, folded: Folded) -> Iterator[RoundedRows]:
 
 
 @contextmanager
-def rounding_method(
-    source: Source,
-    work: WorkFolder,
-    plan: Plan,
-    options: ConversionOptions,
-    workers: RowWorkers,
-    progress: Progress,
-    clock: StageClock,
-) -> Iterator[RoundingMethod]:
-    """Take statistics and search scales, as the options and the plan ask for. Statistics last as long as the context.
+def taken_statistics(
+    source: Source, work: WorkFolder, plan: Plan, options: ConversionOptions, progress: Progress, clock: StageClock
+) -> Iterator[Statistics | None]:
+    """Statistics that the options and the plan ask for, as long as the context lives; None where they need none.
 
-    Raises OptionError, ResumeError, StatisticsError, CalibrationError, NoProgramError or TargetError.
+    Raises ResumeError, StatisticsError, CalibrationError, NoProgramError or TargetError.
     """
     if not options.rounding.is_calibrated or not plan.eoq_types:
-        rounder = _to_nearest(source, workers)
-        yield RoundingMethod(plan, rounder, RoundingRecipe(options.rounding), rounder.rounding.method)
+        yield None
         return
     # torch takes seconds to load, which rounding to nearest does not need
     from converter.calibrate.obtain_statistics import obtain_statistics
@@ -138,11 +131,29 @@ def rounding_method(
             if options.statistics is not None:
                 work.pin("statistics", statistics_facts(options.statistics))
         stack.enter_context(torch_settings(options.threads))
-        statistics = ShrunkStatistics(measured, options.rounding.shrinkage)
-        quantised = [t.tensor for t in plan.tensors if eoq_type(t.type) is not None]
-        if not options.allow_partial_statistics:
-            check_coverage(quantised, statistics)
-        yield _calibrated(source, statistics, workers, plan, options.rounding, progress, clock)
+        yield measured
+
+
+def rounding_method(
+    source: Source,
+    measured: Statistics | None,
+    plan: Plan,
+    options: ConversionOptions,
+    workers: RowWorkers,
+    progress: Progress,
+    clock: StageClock,
+) -> RoundingMethod:
+    """To nearest where nothing is `measured`; else by statistics and scales, which are searched here, as the options
+    ask for. Raises OptionError or StatisticsError.
+    """
+    if measured is None:
+        rounder = _to_nearest(source, workers)
+        return RoundingMethod(plan, rounder, RoundingRecipe(options.rounding), rounder.rounding.method)
+    statistics = ShrunkStatistics(measured, options.rounding.shrinkage)
+    quantised = [t.tensor for t in plan.tensors if eoq_type(t.type) is not None]
+    if not options.allow_partial_statistics:
+        check_coverage(quantised, statistics)
+    return _calibrated(source, statistics, workers, plan, options.rounding, progress, clock)
 
 
 def _calibrated(

@@ -1,6 +1,8 @@
+# PYTHON_ARGCOMPLETE_OK
 """`eoq COMMAND …`: all of the project's command lines under one name."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +18,7 @@ COMMANDS = {
     "fastewq-dataset": ("eoq.fastewq_dataset", "add models to the data set that FastEWQ learns from"),
     "patch": ("ggml_patch.__main__", "patch a llama.cpp tree of your own"),
 }
-"""Modules with a `main`, loaded only when they are asked for."""
+"""Modules with `make_parser` and `main`, loaded only when they are asked for."""
 
 
 def usage() -> str:
@@ -26,7 +28,11 @@ def usage() -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
+    """Run a command; returns the exit status. Where a shell asks for completions, gives them and ends the process."""
+    if "_ARGCOMPLETE" in os.environ:
+        from eoq.completion import complete
+
+        complete(COMMANDS)
     words = list(sys.argv[1:] if words is None else words)
     if not words or words[0] in ("-h", "--help"):
         print(usage())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from converter.options import CalibrationOptions, SourceAccess
+    from converter.plan.planners import BudgetRequest
 
 
 # after each product OpenBLAS's threads wait for the next one busily, on the cores that torch's are at work on by then
@@ -39,7 +40,7 @@ def add_calibration_options(group: argparse._ActionsContainer) -> None:
 def add_llama_bin(group: argparse._ActionsContainer) -> None:
     """Add the folder in which `find_program` looks."""
     group.add_argument(
-        "--llama-bin", type=Path, metavar="DIR", help="folder of llama.cpp programs (default: those of tools/setup.sh)"
+        "--llama-bin", type=Path, metavar="DIR", help="folder of llama.cpp programs (default: those of eoq setup)"
     )
 
 
@@ -85,7 +86,7 @@ def add_source_options(parser: argparse.ArgumentParser, beside: str) -> None:
         default=[],
         help="option of llama.cpp's converter of Hugging Face folders, without its dashes; may be repeated",
     )
-    add("--llama-dir", type=Path, metavar="DIR", help=f"{tree} (default: that of tools/setup.sh)")
+    add("--llama-dir", type=Path, metavar="DIR", help=f"{tree} (default: that of eoq setup)")
     add(
         "--work-dir",
         type=Path,
@@ -105,6 +106,32 @@ def source_access(arguments: argparse.Namespace, *, allow_requantize: bool = Fal
         revision=arguments.revision,
         hf_options=tuple(arguments.hf_option),
     )
+
+
+def add_budget_options(group: argparse._ActionsContainer) -> None:
+    """Add what `budget_request` reads, but for --context."""
+    size = group.add_mutually_exclusive_group()
+    size.add_argument("--target-bpw", type=float, metavar="X", help="bits a weight over all tensors, at most")
+    size.add_argument("--target-size", metavar="SIZE", help="of the file, at most: 700MB, 3.5GiB")
+    size.add_argument("--fit-memory", metavar="SIZE", help="for weights, the cache of --context tokens, and buffers")
+    group.add_argument(
+        "--codes",
+        choices=("scalar", "trellis"),
+        help="types to choose from below 6 bits: eoq2 to eoq5, or eoq2t to eoq5t (default: trellis)",
+    )
+
+
+def budget_request(
+    arguments: argparse.Namespace, context: int, *, needs_unit: bool = False, **others: Any
+) -> "BudgetRequest":
+    """Raises OptionError, also for sizes without a unit where they need one."""
+    from converter.plan.planners import Budget, BudgetRequest
+    from converter.sizes import parse_size
+
+    sizes = {"--target-size": arguments.target_size, "--fit-memory": arguments.fit_memory}
+    size, memory = (text and parse_size(text, option if needs_unit else None) for option, text in sizes.items())
+    budget = Budget(arguments.target_bpw, size, memory, context)
+    return BudgetRequest(budget, **given(codes=arguments.codes), **others)
 
 
 def given(**options: object) -> dict[str, Any]:

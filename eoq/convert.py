@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from eoq.common_options import (
     MODEL_HELP,
+    add_budget_options,
     add_calibration_options,
     add_source_options,
+    budget_request,
     calibration_options,
     given,
     source_access,
@@ -17,16 +19,20 @@ from terminal.text import say
 from terminal.tool import run_tool
 
 if TYPE_CHECKING:
+    from converter import BudgetRequest
+    from converter.plan import Proposals
     from gguf_files.output import SplitLimit
 
 EXAMPLES = """\
 examples:
-  convert_eoq.py models/SmolLM2-135M smollm2-eoq4.gguf
-  convert_eoq.py HuggingFaceTB/SmolLM2-135M-Instruct smollm2-eoq4.gguf
-  convert_eoq.py model-f16.gguf model-eoq3.gguf --type eoq3 --tensor-type 'ffn_down=eoq4'
-  convert_eoq.py model-f16.gguf model-eoq4.gguf --calib my-text.txt --stats model.stats.gguf
-  convert_eoq.py model-f16.gguf model-eoq4.gguf --imatrix imatrix.gguf
-  convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json --dry-run
+  eoq convert models/SmolLM2-135M smollm2-EOQ4.gguf --stats smollm2.stats
+  eoq convert HuggingFaceTB/SmolLM2-135M-Instruct smollm2-EOQ4.gguf
+  eoq convert model-F16.gguf model-EOQ3.gguf --type eoq3 --tensor-type 'ffn_down=eoq4'
+  eoq convert model-F16.gguf model-EOQ4.gguf --calib my-text.txt --stats model.stats
+  eoq convert model-F16.gguf model-EOQ4.gguf --imatrix imatrix.gguf
+  eoq convert model-F16.gguf model-ewq.gguf --plan plan.json --dry-run
+  eoq convert model-F16.gguf model-5GB.gguf --target-size 5.2GB
+  eoq convert model-F16.gguf model-8GiB.gguf --fit-memory 8GiB --context 8192
 """
 
 _AWQ = {"auto": None, "on": True, "off": False}
@@ -34,14 +40,14 @@ _CONTEXT = 4096
 """Tokens that memory is counted for where the model does not say how many it was trained on."""
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help=MODEL_HELP)
     add("output", metavar="OUT.gguf", type=Path, help="file to write; an existing one is replaced when all is done")
-    add("--type", default="eoq4", metavar="TYPE", help="eoq2 … eoq6, eoq2t … eoq5t (default: eoq4)")
+    add("--type", metavar="TYPE", help="eoq2 … eoq6, eoq2t … eoq5t (default: eoq4)")
     add("--output-type", metavar="TYPE", help="type of output.weight, or of tied token embeddings (default: eoq6)")
     add("--token-embd-type", metavar="TYPE", help="type of the token embeddings (default: as the other weights)")
     add(
@@ -51,7 +57,16 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         default=[],
         help="type of the weights whose GGUF name the expression is found in; the first match wins; may be repeated",
     )
-    add("--plan", type=Path, metavar="FILE", help="types by a plan of plan_eoq.py, or your own, in JSON or TOML")
+    add("--plan", type=Path, metavar="FILE", help="types by a plan of eoq plan, or your own, in JSON or TOML")
+    size = parser.add_argument_group("a size in place of a type (one of the first three)")
+    add_budget_options(size)
+    size.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="tokens of context to count memory for, with --fit-memory (default: 4096) and --dry-run (default: as many "
+        "as the model was trained on)",
+    )
     add("--dry-run", action="store_true", help="print types, sizes and memory, and write nothing")
     method = parser.add_argument_group("calibration")
     how = method.add_argument
@@ -108,8 +123,14 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add_source_options(parser, beside="the output")
     ray = "round on a Ray cluster whose nodes see the same files: HOST:PORT, or auto for that of this machine"
     add("--ray", metavar="ADDRESS", help=f"{ray} (default: on this machine alone)")
+    add("--quantized-by", metavar="NAME", help="who makes the file, for its metadata (default: as the model has it)")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = make_parser(prog)
     arguments = parser.parse_args(words)
     if arguments.stats and arguments.imatrix:
         parser.error("--stats and --imatrix are two sources of the same statistics; give one")
@@ -117,13 +138,24 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         parser.error("--dry-run begins nothing that could be gone on with; leave --resume out")
     if arguments.rtn and (arguments.stats or arguments.imatrix or arguments.calib):
         parser.error("--rtn uses no statistics; leave --stats, --imatrix and --calib out")
+    sizes = ("target_bpw", "target_size", "fit_memory")
+    named = next((f"--{name.replace('_', '-')}" for name in sizes if getattr(arguments, name) is not None), None)
+    if named and arguments.plan:
+        parser.error(f"{named} makes a plan, and --plan is one; give one of them")
+    if named and arguments.type:
+        parser.error(f"{named} chooses the types; leave --type out, or fix types by --tensor-type")
+    if arguments.codes and not named:
+        parser.error("--codes is for --target-size, --target-bpw and --fit-memory; give one of them")
+    if arguments.context is not None and arguments.fit_memory is None and not arguments.dry_run:
+        parser.error("--context is for --fit-memory and --dry-run; give one of them")
+    if arguments.context is not None and arguments.context < 1:
+        parser.error("the context must have at least one token")
     return arguments
 
 
 def run(arguments: argparse.Namespace) -> None:
     from converter import ConversionOptions, ConversionProgress, RoundingOptions, TypeOptions, convert, dry_run
     from converter.errors import StatisticsError
-    from converter.plan import read_plan_file
     from converter.plan.tables import size_lines, split_lines, tensor_lines
     from converter.report import report_path
     from converter.report.display import ConversionDisplay
@@ -135,7 +167,10 @@ def run(arguments: argparse.Namespace) -> None:
     check_outputs([arguments.output, report_path(arguments.output)], [arguments.plan])
     options = ConversionOptions(
         types=TypeOptions(
-            arguments.type, arguments.output_type, arguments.token_embd_type, tuple(arguments.tensor_type)
+            output_type=arguments.output_type,
+            token_embd_type=arguments.token_embd_type,
+            tensor_types=tuple(arguments.tensor_type),
+            **given(type=arguments.type),
         ),
         rounding=RoundingOptions(
             method="nearest" if arguments.rtn else arguments.rounding,
@@ -154,16 +189,19 @@ def run(arguments: argparse.Namespace) -> None:
         projector=arguments.mmproj,
         ray=arguments.ray,
         split=_split_limit(arguments),
+        quantized_by=arguments.quantized_by,
         resume=arguments.resume,
         max_memory=None if arguments.max_memory is None else parse_size(arguments.max_memory, "--max-memory"),
         **given(threads=arguments.threads),
     )
-    proposals = read_plan_file(arguments.plan) if arguments.plan else None
+    proposals = _proposals(arguments)
     if arguments.dry_run:
         planned = dry_run(arguments.model, arguments.output, options, proposals=proposals)
         splits = split_lines(planned, arguments.output, options.split) if options.split else []
         beside = [] if planned.projector is None else [f"projector, for images or sound: {planned.projector}"]
-        say([*tensor_lines(planned), "", *size_lines(planned, planned.trained_context or _CONTEXT), *splits, *beside])
+        trained = None if arguments.fit_memory else planned.trained_context
+        context = arguments.context or trained or _CONTEXT
+        say([*tensor_lines(planned), "", *size_lines(planned, context), *splits, *beside])
         return
     if arguments.quiet:
         convert(arguments.model, arguments.output, options, ConversionProgress(), proposals)
@@ -173,6 +211,17 @@ def run(arguments: argparse.Namespace) -> None:
     display.summary(report)
     if arguments.table:
         display.table(report)
+
+
+def _proposals(arguments: argparse.Namespace) -> "Proposals | BudgetRequest | None":
+    """A plan, or what one is to be made for. Raises OptionError."""
+    from converter.plan import read_plan_file
+
+    if arguments.plan:
+        return read_plan_file(arguments.plan)
+    if any(size is not None for size in (arguments.target_bpw, arguments.target_size, arguments.fit_memory)):
+        return budget_request(arguments, arguments.context or _CONTEXT, needs_unit=True)
+    return None
 
 
 def _split_limit(arguments: argparse.Namespace) -> "SplitLimit | None":

@@ -10,12 +10,12 @@ from terminal.tool import run_tool
 
 EXAMPLES = """\
 examples:
-  eval_eoq.py --base model-F16.gguf --text news.txt model-EOQ4.gguf model-IQ4_XS.gguf
-  eval_eoq.py --base model-F16.gguf --text news.txt model-*.gguf --json results.json --plot results.png
+  eoq eval --base model-F16.gguf --text news.txt model-EOQ4.gguf model-IQ4_XS.gguf
+  eoq eval --base model-F16.gguf --text news.txt model-*.gguf --json results.json --plot results.png
 """
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -27,14 +27,14 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add("--chunks", type=int, metavar="N", help="windows at most (default: the whole text)")
     add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
     add("--gpu-layers", type=int, metavar="N", help="layers on the GPU (default: as llama.cpp decides)")
-    add("--llama-bin", type=Path, metavar="DIR", help="folder of llama-perplexity (default: what tools/setup.sh built)")
+    add("--llama-bin", type=Path, metavar="DIR", help="folder of llama-perplexity (default: what eoq setup built)")
     add("--json", type=Path, metavar="OUT.json", help="also write the results there")
     add("--plot", type=Path, metavar="OUT.png", help="also draw KL divergence over file size")
     logits = "where the base's log-probabilities lie meanwhile: 2 bytes a token scored and word of the vocabulary"
     add("--work-dir", type=Path, metavar="DIR", help=f"{logits} (default: the temporary folder)")
     add("--base-logits", type=Path, metavar="FILE", help="keep them in this file, and use it again when it fits")
     add("--quiet", action="store_true", help="print nothing but the table and errors")
-    return parser.parse_args(words)
+    return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -74,4 +74,4 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    return run_tool(run, parse_arguments(words, prog))
+    return run_tool(run, make_parser(prog).parse_args(words))

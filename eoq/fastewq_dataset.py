@@ -11,12 +11,12 @@ from terminal.tool import run_tool
 
 EXAMPLES = """\
 examples:
-  build_fastewq_dataset.py blocks.csv model-a-f16.gguf models/model-b
-  plan_eoq.py config.json --planner fastewq --dataset blocks.csv
+  eoq fastewq-dataset blocks.csv model-a-F16.gguf models/model-b
+  eoq plan config.json --planner fastewq --dataset blocks.csv
 """
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -25,7 +25,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add("models", metavar="MODEL", nargs="+", help=f"{MODEL_HELP}, not quantised")
     add("--x", type=float, default=1.0, help="standard deviations from mean to threshold (default: 1)")
     add_source_options(parser, beside="the data set")
-    return parser.parse_args(words)
+    return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -62,4 +62,4 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    return run_tool(run, parse_arguments(words, prog))
+    return run_tool(run, make_parser(prog).parse_args(words))

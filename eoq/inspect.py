@@ -9,12 +9,12 @@ from terminal.tool import run_tool
 
 EXAMPLES = """\
 examples:
-  inspect_eoq.py model-eoq4.gguf
-  inspect_eoq.py model-eoq4.gguf --tensor 'ffn_down' --json down.json --plot down.png
+  eoq inspect model-EOQ4.gguf
+  eoq inspect model-EOQ4.gguf --tensor 'ffn_down' --json down.json --plot down.png
 """
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -24,7 +24,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add("--threads", type=int, metavar="N", help="threads to work with (default: all cores)")
     add("--json", metavar="OUT.json", type=Path, help="also write the results there")
     add("--plot", metavar="OUT.png", type=Path, help="also draw bits by layer and codes by type")
-    return parser.parse_args(words)
+    return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -53,4 +53,4 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    return run_tool(run, parse_arguments(words, prog))
+    return run_tool(run, make_parser(prog).parse_args(words))

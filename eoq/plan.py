@@ -1,11 +1,11 @@
-"""Plan which tensor of a model gets which type. The plan is a file for convert_eoq.py --plan."""
+"""Plan which tensor of a model gets which type. The plan is a file for eoq convert --plan."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eoq.common_options import MODEL_HELP, add_source_options, given, source_access
+from eoq.common_options import MODEL_HELP, add_budget_options, add_source_options, budget_request, given, source_access
 from terminal.text import say
 from terminal.tool import run_tool
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  plan_eoq.py model-f16.gguf --target-bpw 4.25 --stats model.stats --json plan.json
-  plan_eoq.py model-f16.gguf --fit-memory 6GiB --context 8192 --json plan.json
-  plan_eoq.py model-f16.gguf --planner ewq --json plan.json --plot plan.png
-  plan_eoq.py model-f16.gguf --planner ewq --variant 3bit/4bit --level 4bit=eoq4_64
-  plan_eoq.py model-f16.gguf --planner preset --preset progressive --type eoq4 --json plan.json
-  plan_eoq.py model-f16.gguf --planner ewq --machine localhost=8GiB --machine 192.168.1.20=16GiB,disk=40GiB \
+  eoq plan model-F16.gguf --target-bpw 4.25 --stats model.stats --json plan.json
+  eoq plan model-F16.gguf --fit-memory 6GiB --context 8192 --json plan.json
+  eoq plan model-F16.gguf --planner ewq --json plan.json --plot plan.png
+  eoq plan model-F16.gguf --planner ewq --variant 3bit/4bit --level 4bit=eoq4_64
+  eoq plan model-F16.gguf --planner preset --preset progressive --type eoq4 --json plan.json
+  eoq plan model-F16.gguf --planner ewq --machine localhost=8GiB --machine 192.168.1.20=16GiB,disk=40GiB \\
       --json plan.json
-  convert_eoq.py model-f16.gguf model-ewq.gguf --plan plan.json
+  eoq convert model-F16.gguf model-ewq.gguf --plan plan.json
 """
 
 OPTIONS_OF = {
@@ -41,7 +41,7 @@ OPTIONS_OF = {
 """Options that only some planners heed."""
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -66,16 +66,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         "--tensor-type", metavar="REGEX=TYPE", action="append", default=[], help="types that are fixed; may be repeated"
     )
     budget = parser.add_argument_group("budget (one of the first three)")
-    size = budget.add_mutually_exclusive_group()
-    size.add_argument("--target-bpw", type=float, metavar="X", help="bits a weight over all tensors, at most")
-    size.add_argument("--target-size", metavar="SIZE", help="of the file, at most: 700MB, 3.5GiB")
-    size.add_argument("--fit-memory", metavar="SIZE", help="for weights, the cache of --context tokens, and buffers")
-    budget.add_argument(
-        "--codes",
-        choices=("scalar", "trellis"),
-        default="scalar",
-        help="types to choose from below 6 bits: eoq2 to eoq5, or eoq2t to eoq5t (default: scalar)",
-    )
+    add_budget_options(budget)
     budget.add_argument("--stats", metavar="FILE", type=Path, help="statistics or imatrix to predict losses with")
     budget.add_argument(
         "--allow-partial-stats", action="store_true", help="accept an imatrix that lacks over a tenth of the weights"
@@ -109,6 +100,11 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     preset.add_argument("--preset", default="uniform", help="name; `--preset list` prints them (default: uniform)")
     preset.add_argument("--type", default="eoq4", metavar="TYPE", help="the base (default: eoq4)")
     add_source_options(parser, beside="the plan")
+    return parser
+
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = make_parser(prog)
     arguments = parser.parse_args(words)
     if arguments.context < 1:
         parser.error("the context must have at least one token")
@@ -167,9 +163,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def request_of(arguments: argparse.Namespace) -> "Request":
     """Raises OptionError, UnknownTypeError."""
-    from converter.plan.planners import Budget, BudgetRequest, EwqRequest, FastEwqRequest, PresetRequest
+    from converter.plan.planners import EwqRequest, FastEwqRequest, PresetRequest
     from converter.plan.precision_levels import LevelTable
-    from converter.sizes import parse_size
 
     if arguments.planner == "preset":
         return PresetRequest(arguments.preset, arguments.type)
@@ -179,9 +174,10 @@ def request_of(arguments: argparse.Namespace) -> "Request":
     if arguments.planner == "fastewq":
         levels, variant = LevelTable.changed(arguments.level), given(variant=arguments.variant)
         return FastEwqRequest(four_bit=arguments.four_bit, levels=levels, dataset=arguments.dataset, **variant)
-    size, memory = (text and parse_size(text) for text in (arguments.target_size, arguments.fit_memory))
-    budget = Budget(arguments.target_bpw, size, memory, arguments.context)
-    return BudgetRequest(budget, arguments.stats, arguments.allow_partial_stats, codes=arguments.codes)
+    allow_partial = arguments.allow_partial_stats
+    return budget_request(
+        arguments, arguments.context, statistics=arguments.stats, allow_partial_statistics=allow_partial
+    )
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:

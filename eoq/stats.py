@@ -16,16 +16,16 @@ from terminal.tool import run_tool
 
 EXAMPLES = """\
 examples:
-  stats_eoq.py collect models/SmolLM2-135M smollm2.stats.gguf
-  stats_eoq.py collect model-f16.gguf code.stats.gguf --calib code.txt --calib-tokens 65536
-  stats_eoq.py merge model.stats.gguf code.stats.gguf both.stats.gguf
-  stats_eoq.py show both.stats.gguf
-  stats_eoq.py collect model-f16.gguf kinds --by-text
-  stats_eoq.py mix kinds/bundled-code.stats:2 kinds/bundled-chat.stats mine.stats
+  eoq stats collect model-F16.gguf code.stats --calib code.txt --calib-tokens 65536
+  eoq stats collect models/SmolLM2-135M smollm2.stats
+  eoq stats merge model.stats code.stats both.stats
+  eoq stats show both.stats
+  eoq stats collect model-F16.gguf kinds --by-text
+  eoq stats mix kinds/bundled-code.stats:2 kinds/bundled-chat.stats mine.stats
 """
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,7 +39,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     compare.add_argument("second", metavar="FILE", type=Path, help="another one")
 
     merge = commands.add_parser("merge", help="make one file of several of the same model, token by token")
-    merge.add_argument("files", metavar="FILE", type=Path, nargs="+", help="files that stats_eoq.py or --stats made")
+    merge.add_argument("files", metavar="FILE", type=Path, nargs="+", help="files that eoq stats or --stats made")
     merge.add_argument("output", metavar="OUT", type=Path, help="file to write")
 
     mix = commands.add_parser("mix", help="make one file of several of the same model, each by its weight")
@@ -55,7 +55,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add("--resume", action="store_true", help="go on with an interrupted calibration where it has a checkpoint")
     add_source_options(collect, beside="the output")
     add("--quiet", action="store_true", help="print nothing but errors")
-    return parser.parse_args(words)
+    return parser
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -114,5 +114,5 @@ COMMANDS = {"show": show, "compare": compare, "merge": merge, "mix": mix, "colle
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    arguments = parse_arguments(words, prog)
+    arguments = make_parser(prog).parse_args(words)
     return run_tool(COMMANDS[arguments.command], arguments)

@@ -11,12 +11,12 @@ from terminal.tool import run_tool
 
 EXAMPLES = """\
 examples:
-  verify_eoq.py model-eoq4.gguf
-  verify_eoq.py model-eoq4.gguf --against model-f16.gguf --json verified.json
+  eoq verify model-EOQ4.gguf
+  eoq verify model-EOQ4.gguf --against model-F16.gguf --json verified.json
 """
 
 
-def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -30,6 +30,11 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add("--json", metavar="OUT.json", type=Path, help="also write the results there")
     add_source_options(parser, beside="the file")
     add_llama_bin(parser)
+    return parser
+
+
+def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
+    parser = make_parser(prog)
     arguments = parser.parse_args(words)
     if arguments.revision is not None and arguments.against is None:
         parser.error("--revision is of the model that --against names")

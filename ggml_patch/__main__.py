@@ -17,9 +17,21 @@ TREE_ACTIONS = {
     "diff": "print an ordinary patch for patch -p1 or git apply; changes nothing",
 }
 
+EXAMPLES = """\
+examples:
+  eoq patch check llama.cpp
+  eoq patch apply llama.cpp
+  eoq patch diff llama.cpp > eoq.patch
+"""
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="Teach a llama.cpp tree the EOQ types.")
+
+def make_parser(prog: str = "python -m ggml_patch") -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Teach a llama.cpp tree the EOQ types.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in TREE_ACTIONS.items():
         action = actions.add_parser(name, help=text, description=text)
@@ -58,7 +70,7 @@ def main(words: Sequence[str] | None = None, prog: str = "python -m ggml_patch")
     if arguments and arguments[0] in ("--check", "--revert", "--diff", "--key"):
         arguments[0] = arguments[0].removeprefix("--")
     try:
-        _run(_parser(prog).parse_args(arguments))
+        _run(make_parser(prog).parse_args(arguments))
     except (EoqError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

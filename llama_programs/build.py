@@ -61,6 +61,14 @@ ALIASES = {"rpc-server": "ggml-rpc-server"}
 """Other names under which users know a program."""
 
 
+EXAMPLES = """\
+examples:
+  eoq setup
+  eoq setup --programs llama-cli llama-quantize --jobs 4
+  eoq setup --cuda
+"""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the pinned llama.cpp lives in the cache."""
@@ -168,7 +176,7 @@ def built_programs(cache: Path, wanted: Sequence[str] | None = None) -> Path:
     """The folder of the built programs, which holds those `wanted` (default: all of TARGETS). Raises BuildError."""
     place = layout(cache)
     if not built_targets(place).issuperset(TARGETS if wanted is None else wanted):
-        raise BuildError(f"llama.cpp with this version of the patch is not built in {cache}; run tools/setup.sh")
+        raise BuildError(f"llama.cpp with this version of the patch is not built in {cache}; run eoq setup")
     return place.programs
 
 
@@ -263,9 +271,10 @@ def failure(sentence: str, log: Path) -> str:
     return f"{sentence}; the end of {log}:\n{tail}"
 
 
-def main(words: Sequence[str] | None = None, prog: str = "python -m llama_programs.build") -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+def make_parser(prog: str = "python -m llama_programs.build") -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parallel jobs (default: one a core)")
     parser.add_argument(
         "--cuda",
@@ -282,6 +291,12 @@ def main(words: Sequence[str] | None = None, prog: str = "python -m llama_progra
         help=f"build these alone: {', '.join(TARGETS)} (default: all)",
     )
     parser.add_argument("--source", action="store_true", help="only fetch and patch; print the folder of the source")
+    return parser
+
+
+def main(words: Sequence[str] | None = None, prog: str = "python -m llama_programs.build") -> int:
+    """The command line; returns the exit status."""
+    parser = make_parser(prog)
     options = parser.parse_args(words)
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")

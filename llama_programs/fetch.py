@@ -43,7 +43,9 @@ def pip_download(requirement: str, folder: Path, *, source: bool = False) -> Pat
     Goes through pip, so its settings (index, proxy, certificates) apply. Raises FetchError.
     """
     if importlib.util.find_spec("pip") is None:
-        raise FetchError(f"{sys.executable} has no pip to download {requirement} with; run tools/setup.sh")
+        raise FetchError(
+            f"{sys.executable} has no pip to download {requirement} with; run {sys.executable} -m ensurepip"
+        )
     # this package alone from source: pip also fetches the build backend, to read the sdist's metadata
     form = ["--no-binary", requirement.partition("==")[0]] if source else ["--only-binary", ":all:"]
     command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps", *form]

@@ -12,7 +12,7 @@ SCRIPT = "convert_hf_to_gguf.py"
 
 
 def find_program(name: str, folder: Path | None) -> Path:
-    """A program of llama.cpp in `folder`, or the one that tools/setup.sh built. Raises NoProgramError."""
+    """A program of llama.cpp in `folder`, or the one that set-up built. Raises NoProgramError."""
     if folder is None:
         try:
             folder = built_programs(cache_folder(), [name])
@@ -40,6 +40,6 @@ def find_llama_dir(chosen: Path | None) -> Path:
         if (tree / SCRIPT).is_file():
             return tree
     raise NoProgramError(
-        "a Hugging Face folder needs llama.cpp's converter, which is not there yet: run tools/setup.sh, "
+        "a Hugging Face folder needs llama.cpp's converter, which is not there yet: run eoq setup, "
         "or name a llama.cpp source tree with --llama-dir"
     )

@@ -14,7 +14,7 @@ options:
   --python-only    make .venv, leave llama.cpp alone
   --aarch64        only look for the cross compiler and the emulator of the NEON tests; in CI (CI=true, root, Debian)
                    install what is missing
-  --python EXE     the Python to make .venv with (3.11, 3.12 or 3.13; default: the first one found)
+  --python EXE     the Python to make .venv with (3.11 to 3.14; default: the first one found)
   --cuda[=ARCH]    build llama.cpp with CUDA, in a folder of its own; for this machine's GPU, or for the compute
                    capabilities that CMake would take: --cuda=86, --cuda='86;89'
   --programs NAMES build these programs of llama.cpp alone, such as "llama-cli llama-quantize"
@@ -49,18 +49,18 @@ while [ $# -gt 0 ]; do
 done
 
 serves() {
-    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null
 }
 
 find_python() {
     if [ -n "$python" ]; then
-        serves "$python" || fail "$python is not Python 3.11, 3.12 or 3.13"
+        serves "$python" || fail "$python is not Python 3.11 to 3.14"
         return
     fi
-    for python in python3 python3.13 python3.12 python3.11; do
+    for python in python3 python3.14 python3.13 python3.12 python3.11; do
         if serves "$python"; then return; fi
     done
-    fail "Python 3.11, 3.12 or 3.13 is needed (Debian: apt-get install python3 python3-venv); name one with --python"
+    fail "Python 3.11 to 3.14 is needed (Debian: apt-get install python3 python3-venv); name one with --python"
 }
 
 # a virtual environment is bound to its path: one that was moved or copied does not count; without its pyvenv.cfg its

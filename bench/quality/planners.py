@@ -34,6 +34,7 @@ from converter.plan.planners import (
 )
 from converter.plan.planners.budget import propose_within
 from converter.plan.planners.propose import predicted_losses
+from converter.plan.precision_levels import LADDERS
 from gguf_files.names import OUTPUT, TOKEN_EMBEDDINGS
 from gguf_files.source import Source
 from llama_programs.build import built_programs
@@ -87,7 +88,14 @@ def make_pairs(path: Path, statistics: Path, threads: int) -> list[Pair]:
             Pair(
                 name,
                 proposals,
-                propose_within(sizes[name] - header_bytes(source), source.tensors, source.architecture, losses, fixed),
+                propose_within(
+                    sizes[name] - header_bytes(source),
+                    source.tensors,
+                    source.architecture,
+                    losses,
+                    fixed,
+                    LADDERS["scalar"],
+                ),
                 sizes[name],
             )
             for name, proposals in plans.items()

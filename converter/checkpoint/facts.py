@@ -34,6 +34,8 @@ def conversion_facts(
         name, _, value = text.partition("=")
         name = f"--{name}"
         facts[name] = f"{facts[name]}, {value}" if name in facts else value
+    if options.quantized_by is not None:
+        facts["--quantized-by"] = options.quantized_by
     if options.split is not None:
         facts["splits of at most"] = options.split.text
     if options.source.work_dir is not None:

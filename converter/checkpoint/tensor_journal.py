@@ -55,7 +55,7 @@ class TensorJournal:
                 if type(checksum) is not int or not 0 <= checksum < 1 << 32:
                     continue
                 found[number] = FinishedTensor(checksum, TensorRecord.of_figures(plans[number], entry["figures"]))
-            except (TargetError, ValueError, KeyError, TypeError):
+            except (TargetError, ValueError, KeyError, TypeError, OverflowError):
                 continue
         return found
 

@@ -23,12 +23,13 @@ from output_files.sizes import size_text
 from output_files.whole import explained, write_whole
 
 _log = logging.getLogger("eoq")
-_FACTS, _JOURNAL = "facts.json", "tensors.jsonl"
+_FACTS, _JOURNAL, _PLAN = "facts.json", "tensors.jsonl", "plan.json"
 _SOURCE, _STATISTICS = "source.gguf", "statistics.gguf"
 WORK_DIR = "--work-dir"
 """The fact that says where the other folder is."""
 _OURS = re.compile(
-    r"\.?(facts\.json|tensors\.jsonl|statistics\.gguf)(\..*\.part)?|source\.(gguf|part)|output-\d{5}\.gguf|mmproj-\w+\.(gguf|part)"
+    r"\.?(facts\.json|tensors\.jsonl|plan\.json|statistics\.gguf)(\..*\.part)?|source\.(gguf|part)|output-\d{5}\.gguf"
+    r"|mmproj-\w+\.(gguf|part)"
     r"|calibration-\d+"
 )
 _LONGEST = 200
@@ -59,6 +60,8 @@ class WorkFolder:
         self.large = self.path if work_dir is None else work_dir.resolve() / _folder_name(target, unique=True)
         """For intermediate GGUF and statistics."""
         self.journal = self.path / _JOURNAL
+        self.plan = self.path / _PLAN
+        """What was planned for a size, as a plan file."""
         self.source = self.large / _SOURCE
         self.statistics = self.large / _STATISTICS
         self._facts: dict[str, dict[str, str]] = {}

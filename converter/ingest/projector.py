@@ -1,23 +1,25 @@
 """The file for llama.cpp's --mmproj: what a model has for images and sound, beside the GGUF of its text."""
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.errors import HfConversionError
+from converter.errors import HfConversionError, OptionError
 from converter.ingest.hf_convert import run_converter
 from converter.ingest.hf_folder import HfFolder, read_hf_folder
 from converter.ingest.left_out import counted, makes_projector, sense_tensors
 from converter.ingest.open_model import source_files
-from converter.options import SourceAccess
+from converter.options import ConversionOptions, SourceAccess
 from gguf_files.gguf_file import GgufFile
 from gguf_files.unchanged import file_states, unchanged
-from llama_programs.check_gguf import check_by_llama_cpp
+from llama_programs.check_gguf import RefusedByLlamaCpp, check_by_llama_cpp
 from llama_programs.find import find_llama_dir
 from output_files.target import check_space
 from output_files.whole import explained, put_in_place
 from terminal.progress import Progress
 
+_log = logging.getLogger("eoq")
 _SOUND = re.compile(r"audio|sound_|speech_|talker|token2wav|code2wav|conformer")
 _FOR_BOTH = ("model-name", "metadata")
 """Options of the converter that are of the projector too."""
@@ -110,15 +112,39 @@ class MadeProjector:
 def find_projector(model_path: Path, access: SourceAccess, type: str | None) -> Projector | None:
     """What can be made of a model's parts for images and sound, as F16 unless a `type` is asked for.
 
-    None for a model without such parts, or of which llama.cpp's converter makes none. Raises SourceError or
-    NoProgramError.
+    None for a model without such parts, or of which llama.cpp's converter makes none; where a type is asked for, that
+    is an error. Raises OptionError, SourceError or NoProgramError.
     """
-    if type == "none" or not model_path.is_dir():
+    if type == "none":
         return None
-    folder = read_hf_folder(model_path, access.allow_requantize, access.keeps_mxfp4)
-    if not sense_tensors(folder):
+    if model_path.is_dir():
+        folder = read_hf_folder(model_path, access.allow_requantize, access.keeps_mxfp4)
+        llama_dir = find_llama_dir(access.llama_dir)
+        if sense_tensors(folder) and makes_projector(folder, llama_dir):
+            return Projector(folder, llama_dir, access, type or "f16")
+    if type is not None:
+        raise OptionError(
+            f"--mmproj {type} is of what a Hugging Face folder has for images or sound, and of {model_path} "
+            "llama.cpp's converter makes no such file; leave it out"
+        )
+    return None
+
+
+def make_projector(
+    projector: Projector | None, target: Path, folder: Path, options: ConversionOptions, progress: Progress
+) -> MadeProjector | None:
+    """Make the projector of an output, for now in a `folder` for the work on it, or find it there from an earlier run.
+
+    One that cannot be made is told in a note, and raises HfConversionError or RefusedByLlamaCpp where it is asked for
+    by its type. Raises SourceError or TargetError.
+    """
+    if projector is None:
         return None
-    llama_dir = find_llama_dir(access.llama_dir)
-    if not makes_projector(folder, llama_dir):
+    path, named = folder / f"mmproj-{projector.type}.gguf", projector_path(target, projector.type)
+    try:
+        return projector.make(path, named, options.calibration.llama_bin, options.threads, progress)
+    except (HfConversionError, RefusedByLlamaCpp) as error:
+        if options.projector is not None:
+            raise
+        _log.warning("note: there will be no file for --mmproj, only the model for text: %s", error)
         return None
-    return Projector(folder, llama_dir, access, type or "f16")

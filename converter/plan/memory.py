@@ -16,8 +16,10 @@ _COPIES = 4
 """Copies of what goes from one device to the next, so that several batches are under way."""
 _POSITIONS = 32
 """Bytes of a token's position and its places in the cache."""
-_TENSOR_HEAD = 96
-"""Bytes of a tensor's entry in the header with its padding, more or less."""
+_TENSOR_HEAD = 28
+"""Bytes of a tensor's entry in the header, beside its name and shape, with its checksum."""
+_OWN_METADATA = 2048
+"""Bytes of the entries that a conversion adds: of all codebooks 950, and of texts seldom half of the rest."""
 _UNLIKE = ("attention.kv_lora_rank", "ssm.state_size", "wkv.head_size", "shortconv.l_cache")
 """Keys of architectures whose cache is another one than keys and values of all heads."""
 
@@ -28,7 +30,7 @@ class PlannedFile:
 
     plan: Plan
     file_bytes: int
-    """All tensors with padding, and the header of the source: within a few kB of the file."""
+    """All tensors with padding, and the header at its largest: at most a few kB more than the file has."""
     compute_bytes: int
     """An estimate of llama.cpp's buffers for a batch of 512 tokens with flash attention."""
     kv_bytes_per_token: int | None
@@ -52,8 +54,9 @@ class PlannedFile:
 
 
 def header_bytes(source: Source) -> int:
-    """Bytes of the source's metadata, with the padding of all tensors at most."""
-    return sum(len(entry.raw) for entry in source.metadata) + len(source.tensors) * _TENSOR_HEAD
+    """Most bytes of an output beside its tensors: the source's metadata, the converter's, and padding."""
+    tensors = sum(_TENSOR_HEAD + len(t.name.encode()) + 8 * len(t.shape) + source.alignment - 1 for t in source.tensors)
+    return sum(len(entry.raw) for entry in source.metadata) + _OWN_METADATA + tensors
 
 
 def compute_bytes(source: Source) -> int:

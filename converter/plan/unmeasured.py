@@ -13,7 +13,7 @@ from gguf_files.tensor_types import eoq_type
 from gguf_files.tensors import TensorInfo
 
 LEAST_BITS = 5
-_READ_BY_ROW = (TOKEN_EMBEDDINGS, PER_LAYER_TOKEN_EMBEDDINGS)
+READ_BY_ROW = (TOKEN_EMBEDDINGS, PER_LAYER_TOKEN_EMBEDDINGS)
 """Tables whose rows are looked up: they have no inputs."""
 LEAST_COVERAGE = 0.9
 """Share of the weights in blocks that an imatrix must be of. What llama.cpp does not run, such as a layer for
@@ -63,7 +63,7 @@ def with_bits_for_unmeasured(plan: Plan, measured: Container[str]) -> tuple[Plan
 
 def _is_unmeasured(t: TensorPlan, measured: Container[str]) -> bool:
     name = t.tensor.name
-    return eoq_type(t.type) is not None and not t.is_copy and name not in measured and name not in _READ_BY_ROW
+    return eoq_type(t.type) is not None and not t.is_copy and name not in measured and name not in READ_BY_ROW
 
 
 def _has_few_bits(t: TensorPlan) -> bool:

@@ -1,6 +1,7 @@
 """The metadata of the output: what the source says of the model, and how this file was made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from gguf import GGML_QUANT_VERSION, GGUFValueType
 
@@ -16,19 +17,29 @@ FORMAT_VERSION = 1
 TOOL = "eoq converter 0.1.0"
 
 _REPLACED = ("general.file_type", "general.quantization_version")
-_DROPPED = ("split.", "eoq.")
+_DROPPED = ("split.", "eoq.", "quantize.imatrix.")
+_QUANTIZED_BY = "general.quantized_by"
 
 
 def target_metadata(
-    source: Sequence[MetadataEntry], plan: Plan, options: Sequence[str], method: str, statistics: str | None = None
+    source: Sequence[MetadataEntry],
+    plan: Plan,
+    options: Sequence[str],
+    method: str,
+    statistics: str | None = None,
+    imatrix: Mapping[str, str | int] = MappingProxyType({}),
+    quantized_by: str | None = None,
 ) -> list[MetadataEntry]:
     """Entries of the output. Nothing in them depends on time, place or machine.
 
-    `options` are those that decide its bytes, `statistics` says what these were taken from.
+    `options` are those that decide its bytes, `statistics` says what these were taken from, and `imatrix` what
+    llama-quantize would say of them.
     """
-    kept = [entry for entry in source if entry.key not in _REPLACED and not entry.key.startswith(_DROPPED)]
+    replaced = (*_REPLACED, *([_QUANTIZED_BY] if quantized_by is not None else []))
+    kept = [entry for entry in source if entry.key not in replaced and not entry.key.startswith(_DROPPED)]
     return [
         *kept,
+        *([] if quantized_by is None else [_text_or_number(_QUANTIZED_BY, quantized_by)]),
         pack_entry("general.quantization_version", GGUFValueType.UINT32, GGML_QUANT_VERSION),
         pack_entry("general.file_type", GGUFValueType.UINT32, plan.file_type.id),
         pack_entry("eoq.format_version", GGUFValueType.UINT32, FORMAT_VERSION),
@@ -37,8 +48,14 @@ def target_metadata(
         pack_entry("eoq.tool", GGUFValueType.STRING, TOOL),
         pack_array("eoq.options", GGUFValueType.STRING, options),
         *([pack_entry("eoq.calibration", GGUFValueType.STRING, statistics)] if statistics else []),
+        *(_text_or_number(key, value) for key, value in imatrix.items()),
         *_source_types(plan),
     ]
+
+
+def _text_or_number(key: str, value: str | int) -> MetadataEntry:
+    """Numbers as llama-quantize writes them."""
+    return pack_entry(key, GGUFValueType.STRING if isinstance(value, str) else GGUFValueType.UINT32, value)
 
 
 def type_entries(types: Sequence[WeightType]) -> list[MetadataEntry]:

@@ -47,10 +47,12 @@ class TensorRecord:
 
     @classmethod
     def of_figures(cls, plan: TensorPlan, figures: Mapping[str, Any]) -> Self:
-        """The record that `figures` are of. Raises KeyError, TypeError or ValueError for anything else."""
+        """The record that `figures` are of. Raises KeyError, TypeError, ValueError or OverflowError for others."""
         weighted, notes = figures["weighted"], figures["notes"]
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
             raise TypeError("notes")
+        if not (weighted is None or isinstance(weighted, dict)):
+            raise TypeError("weighted")
         return cls(
             plan,
             float(figures["signal"]),

@@ -1,6 +1,7 @@
 """llama.cpp's importance matrices (llama-imatrix, GGUF form): the mean squares of a tensor's inputs, no more."""
 
 import copy
+import re
 from collections.abc import Iterable, Sequence
 from typing import Self
 
@@ -47,6 +48,18 @@ class Imatrix(Statistics):
         self.tokens = int(max(counts.max() for counts in self._counts.values()))
         chunks, size = (file.header.get(f"imatrix.{key}") for key in ("chunk_count", "chunk_size"))
         self.description = f"{self.path.name} of llama-imatrix, {chunks} chunks of {size} tokens"
+        self.imatrix = self._for_metadata(file, chunks)
+
+    def _for_metadata(self, file: GgufFile, chunks: object) -> dict[str, str | int]:
+        """Without folders, which are of no use to others, and none of their business."""
+        found: dict[str, str | int] = {"quantize.imatrix.file": self.path.name}
+        datasets = next((entry.texts for entry in file.header.metadata if entry.key == "imatrix.datasets"), ())
+        if datasets:
+            found["quantize.imatrix.dataset"] = re.split(r"[/\\]", datasets[0])[-1]
+        found["quantize.imatrix.entries_count"] = len(self._counts)
+        if type(chunks) is int and 0 < chunks < 1 << 32:
+            found["quantize.imatrix.chunks_count"] = chunks
+        return found
 
     def _add(self, name: str, sums: NDArray[np.float64], counts: NDArray[np.float64]) -> None:
         counts = counts.reshape(-1)

@@ -233,7 +233,7 @@ def _read_head(file: GgufFile) -> StatisticsHead:
     if get(_KEY + "version") != VERSION:
         raise StatisticsError(
             f"{file.path} is a statistics file of version {get(_KEY + 'version')}, and this program reads version "
-            f"{VERSION}; make a new one with stats_eoq.py collect MODEL {file.path}"
+            f"{VERSION}; make a new one with eoq stats collect MODEL {file.path}"
         )
     try:
         listed, notes = (

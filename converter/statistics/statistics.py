@@ -2,9 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,8 @@ class Statistics(ABC):
     """Text, length of sequences and the like, in one line."""
     notes: tuple[str, ...] = ()
     """Sentences on what could not be had, such as tensors without statistics."""
+    imatrix: Mapping[str, str | int] = MappingProxyType({})
+    """Of an importance matrix, what llama-quantize says of it in the metadata of its output, by key."""
     _last_pooled: tuple[str, NDArray[np.float32]] | None = None
     has_moments: bool = True
     """Whether `moments` gives matrices; if not, only diagonals are known."""

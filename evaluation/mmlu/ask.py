@@ -18,6 +18,8 @@ class Answered:
 
     question: Question
     choice: Choice
+    prompt: str
+    """What was asked, with its examples."""
 
 
 def ask_all(
@@ -40,7 +42,7 @@ def ask_all(
 
     def ask(question: Question) -> Answered:
         asked = prompt(question, by_subject.get(question.subject, [])[:shots])
-        answered = Answered(question, choose(server.top_tokens(asked)))
+        answered = Answered(question, choose(server.top_tokens(asked)), asked)
         done()
         return answered
 

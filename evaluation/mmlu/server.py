@@ -33,12 +33,15 @@ class Server:
 
     def top_tokens(self, prompt: str) -> list[tuple[str, float]]:
         """Text and log-probability of the up to 100 likeliest next tokens. Raises EvaluationError."""
-        body = {"prompt": prompt, "n_predict": 1, "n_probs": TOP, "temperature": 0, "cache_prompt": True}
+        # the token that is picked must be whole text: after a part of a character the server gives no probabilities;
+        # those that it gives are from before the grammar
+        picked = {"n_predict": 1, "temperature": 0, "grammar": "root ::= [ -~]+"}
+        body = {"prompt": prompt, "n_probs": TOP, "cache_prompt": True, **picked}
         answer = self._post("/completion", body)
         try:
             (position,) = answer["completion_probabilities"]
             return [(str(entry["token"]), float(entry["logprob"])) for entry in position["top_logprobs"]]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise EvaluationError(
                 f"{self.address} does not answer like llama-server (no top_logprobs for one token); check the address"
             ) from None

@@ -16,7 +16,7 @@ _JSON = (
     *(b"Infinity", b"-Infinity", b"NaN", b"1e999", b"-3", b"0", b"0.5", b"1000000000000", b"9" * 300, b"9" * 5000),
     *(b"null", b"true", b"[]", b"{}", b'""', b'"x"', b"[[1]]", b"[" * 70 + b"]" * 70, b'"\\ud800"', b'"\\u0000"'),
 )
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null')
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null|[][{}]')
 
 
 class Choices(Protocol):
@@ -91,9 +91,20 @@ def damaged(draw: st.DrawFn, valid: Sequence[bytes]) -> bytes:
 
 
 def _with_other_value(data: bytes, choose: Choices) -> bytes:
-    """The data with another value in place of one in JSON, wherever it has such."""
-    tokens = list(_TOKEN.finditer(data))
+    """The data with another value in place of one in JSON, an array or an object too, wherever it has such."""
+    tokens = [token for token in _TOKEN.finditer(data) if token[0] not in b"]}"]
     if not tokens:
         return data
     token = choose.one_of(tokens)
-    return data[: token.start()] + choose.one_of(_JSON) + data[token.end() :]
+    return data[: token.start()] + choose.one_of(_JSON) + data[_end_of_value(data, token) :]
+
+
+def _end_of_value(data: bytes, token: "re.Match[bytes]") -> int:
+    """Where the value ends that begins with a token: itself, or the bracket that closes it."""
+    depth, end = 0, token.end()
+    for part in _TOKEN.finditer(data, token.start()):
+        depth += (part[0] in b"[{") - (part[0] in b"]}")
+        end = part.end()
+        if depth <= 0:
+            break
+    return end

@@ -20,6 +20,7 @@ from converter.rounding import WeightedError, row_chunks
 from converter.statistics import open_statistics, table_lines
 from eoq_formats.errors import EoqError
 from evaluation.mmlu import read_questions
+from evaluation.mmlu.results_file import read_results
 from gguf_files.source import open_gguf
 from gguf_files.tensors import TensorInfo
 from terminal.text import message
@@ -75,6 +76,12 @@ JOURNALED = TensorPlan(TensorInfo("a", (64, 2), GGMLQuantizationType.F32), GGMLQ
 FIGURES = TensorRecord(JOURNALED, 1.5, 0.25, 3.0, weighted=WeightedError(1.0, 2.0, 3.0, 4.0), notes=("a note",)).figures
 JOURNALS = [json.dumps({"name": "a", "crc32": 7, "figures": FIGURES}).encode() + b"\n"]
 QUESTIONS = [b'"What, then?",1,2,3,4,A\nWhy,"a ""b""",2,3,4,D\n']
+
+ANSWERS = [
+    b'{"shots": 0, "prompts_sha256": "00", "questions": [{"subject": "a", "answer": 1, "picked": null, '
+    b'"probabilities": [0.25, 0.25, 0.25, 0.25]}, {"subject": "a", "answer": 0, "picked": 3, '
+    b'"probabilities": [0.0, 1e-9, 0, 1]}]}'
+]
 
 
 @dataclass(frozen=True)
@@ -159,4 +166,5 @@ TARGETS: dict[str, Target] = {
     "facts of a conversion": Target(FACTS, "facts.json", use_facts),
     "journal of tensors": Target(JOURNALS, "tensors.jsonl", use_journal),
     "questions": Target(QUESTIONS, "q.csv", read_questions),
+    "answers": Target(ANSWERS, "a.json", read_results),
 }

@@ -80,7 +80,7 @@ def cluster_commands(cluster: ClusterPlan, model_path: Path, plan: Path | None) 
     """What to run, and where: the conversion, rpc-server on each machine with a share, then the program."""
     file = f"{model_path.stem}-cluster.gguf"
     first = cluster.machines[0]
-    convert = ["tools/convert_eoq.py", str(model_path), file, "--plan", str(plan or "PLAN.json")]
+    convert = ["eoq", "convert", str(model_path), file, "--plan", str(plan or "PLAN.json")]
     run = ["llama-cli", "-m", file, "-c", str(cluster.context)]
     shares = cluster.fitted.shares
     lines = [f"on {first.address}, once:", f"  {join(convert)}"]

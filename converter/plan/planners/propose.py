@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from converter.errors import StatisticsError
+from converter.errors import BudgetError, StatisticsError
 from converter.options import TypeOptions
 from converter.plan.blocks import blocks_of
 from converter.plan.keep_rules import weights_to_plan
@@ -17,7 +17,7 @@ from converter.plan.planners.requests import BudgetRequest, EwqRequest, FastEwqR
 from converter.plan.precision_levels import LADDERS, Precisions
 from converter.plan.proposals import Proposal, Proposals
 from converter.plan.resolve import resolve_plan
-from converter.plan.unmeasured import check_coverage
+from converter.plan.unmeasured import READ_BY_ROW, check_coverage
 from gguf_files.source import Source
 from gguf_files.tensors import TensorInfo
 from terminal.progress import Progress
@@ -107,12 +107,18 @@ def _within_budget(
 ) -> Proposals:
     budget, ladder = request.budget.for_tensors(source), LADDERS[request.codes]
     plan = resolve_plan(source.tensors, source.architecture, types)
-    fixed = {t.tensor.name: t.type for t in plan.tensors if types.override_of(t.tensor.name) is not None}
-    # refuses a budget that is too small before losses are predicted
-    propose_within(budget, source.tensors, source.architecture, {}, fixed, ladder)
+    fixed = {t.tensor.name: t.type for t in plan.tensors if t.is_fixed}
     tensors = [t for t in weights_to_plan(source.tensors, source.architecture) if t.name not in fixed]
-    losses = predicted_losses(source, request, tensors, threads, progress)
-    return propose_within(budget, source.tensors, source.architecture, losses, fixed, ladder)
+    try:
+        # refuses a budget that is too small before losses are predicted
+        usual = propose_within(budget, source.tensors, source.architecture, {}, fixed, ladder)
+        if request.statistics is None:
+            return usual
+        losses = predicted_losses(source, request, tensors, threads, progress)
+        unmeasured = {t.name for t in tensors if t.name not in losses and t.name not in READ_BY_ROW}
+        return propose_within(budget, source.tensors, source.architecture, losses, fixed, ladder, unmeasured)
+    except BudgetError as error:
+        raise request.budget.refusal(source, error) from None
 
 
 def predicted_losses(
@@ -131,7 +137,7 @@ def predicted_losses(
         from converter.torch_settings import torch_settings
 
         if not request.statistics.exists():
-            raise StatisticsError(f"the statistics {request.statistics} do not exist; make them with stats_eoq.py")
+            raise StatisticsError(f"the statistics {request.statistics} do not exist; make them with eoq stats collect")
         statistics = check_statistics(open_statistics(request.statistics), source)
         if not request.allow_partial_statistics:
             check_coverage(tensors, statistics)

@@ -1,9 +1,10 @@
 """What a user asks a planner for."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from converter.errors import OptionError
+from converter.errors import BudgetError, OptionError
 from converter.options import RoundingOptions
 from converter.plan.memory import compute_bytes, header_bytes, kv_bytes_per_token
 from converter.plan.planners.softmax_entropy import EPSILON
@@ -67,6 +68,34 @@ class Budget:
                 f"the bits a weight must be above 0 and at most {_MOST_BITS}, not {self.bits_per_weight:g}"
             )
 
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """As text for the metadata of a file that was planned for it."""
+        if self.bits_per_weight is not None:
+            return (f"target-bpw={self.bits_per_weight:g}",)
+        if self.file_bytes is not None:
+            return (f"target-size={self.file_bytes}",)
+        return f"fit-memory={self.memory_bytes}", f"context={self.context}"
+
+    def refusal(self, source: Source, error: BudgetError) -> OptionError:
+        """What to say where the smallest types take more: the least and the most that can be asked for."""
+        return OptionError(
+            f"the budget is too small: in the smallest types the model needs {self._option(source, error.least)}, and "
+            f"{self._option(source, error.most)} has room for it as it is; give one of these, or what lies between"
+        )
+
+    def _option(self, source: Source, nbytes: int) -> str:
+        """The option that leaves so many bytes for tensors, or hardly more."""
+        if self.bits_per_weight is not None:
+            weights = max(1, sum(t.weights for t in source.tensors))
+            bits = math.ceil(8000 * nbytes / weights) / 1000
+            # the product of floats may fall short of it
+            return f"--target-bpw {bits + 0.001 * (int(bits * weights / 8) < nbytes):.3f}"
+        if self.file_bytes is not None:
+            return f"--target-size {_rounded_up(nbytes + header_bytes(source))}"
+        memory = nbytes + self.context * (kv_bytes_per_token(source) or 0) + compute_bytes(source)
+        return f"--fit-memory {_rounded_up(memory)} --context {self.context}"
+
     def for_tensors(self, source: Source) -> int:
         """Bytes for all tensors, padding aside. Raises OptionError."""
         if self.bits_per_weight is not None:
@@ -94,8 +123,19 @@ class BudgetRequest:
     """Accept an imatrix that has nothing on more than a tenth of the weights in blocks."""
     rounding: RoundingOptions = field(default_factory=RoundingOptions)
     """How the conversion will round: what errors are predicted for."""
-    codes: str = "scalar"
+    codes: str = "trellis"
     """Which of the LADDERS to choose types from."""
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """What decides the plan beside the model and its statistics, as text for the metadata of the output."""
+        return *self.budget.recorded, f"codes={self.codes}"
+
+
+def _rounded_up(nbytes: int) -> str:
+    """A size as the options take it: at least so many bytes, in four digits or more."""
+    unit, name = (10**6, "MB") if nbytes >= 10**9 else (10**3, "kB")
+    return f"{-(-nbytes // unit)}{name}"
 
 
 Request = EwqRequest | FastEwqRequest | PresetRequest | BudgetRequest

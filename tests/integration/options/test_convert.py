@@ -88,6 +88,45 @@ def plan(convert: Conversions) -> None:
     other_type(Q, "eoq6", "--plan", file)(convert)
 
 
+def to_size(option: str, small: str, large: str) -> Effect:
+    """More bits for more bytes; neither a type for all nor a plan beside it."""
+
+    def check(convert: Conversions) -> None:
+        one, other = (report(convert(option, value))["bits_per_weight"] for value in (small, large))
+        assert isinstance(one, float) and isinstance(other, float) and one < other
+        words = ("convert", convert.inputs.model, convert.new(), option, small)
+        assert f"{option} makes a plan, and --plan is one" in refused(*words, "--plan", "p.json")
+        assert "leave --type out" in refused(*words, *TRELLIS)
+
+    return check
+
+
+def codes(convert: Conversions) -> None:
+    def found(*words: object) -> set[str]:
+        return {name for name in types(convert("--target-bpw", "4.5", *words)).values() if name < "eoq6"}
+
+    assert any("t" in name for name in found()) and found("--codes", "trellis") == found()
+    assert not any("t" in name for name in found("--codes", "scalar"))
+    assert "--codes is for --target-size" in refused(
+        "convert", convert.inputs.model, convert.new(), "--codes", "scalar"
+    )
+
+
+def context(convert: Conversions) -> None:
+    words = ("convert", convert.inputs.model, convert.new())
+    assert "the F16 cache of 64 tokens" in done(*words, "--dry-run", "--context", 64)
+    assert "the F16 cache of 512 tokens" in done(*words, "--dry-run")
+    assert "--context is for --fit-memory" in refused(*words, "--context", 64)
+    roomy, tight = (report(convert("--fit-memory", "4.1MB", "--context", n))["bits_per_weight"] for n in (64, 110))
+    assert isinstance(roomy, float) and isinstance(tight, float) and roomy > tight
+
+
+def quantized_by(convert: Conversions) -> None:
+    key = "general.quantized_by"
+    assert key not in gguf.GGUFReader(convert("--rtn")).fields
+    assert gguf.GGUFReader(convert("--rtn", "--quantized-by", "Ann")).fields[key].contents() == "Ann"
+
+
 def dry_run(convert: Conversions) -> None:
     said = done("convert", convert.inputs.model, convert.folder / "m.gguf", "--dry-run")
     assert Q in said and "memory: " in said and not list(convert.folder.iterdir())
@@ -205,6 +244,11 @@ EFFECTS: dict[str, Effect | str] = {
     "--token-embd-type": other_type("token_embd.weight", "f16", "--token-embd-type", "f16"),
     "--tensor-type": other_type(K, "eoq5", "--tensor-type", "attn_q=eoq3", "--tensor-type", "attn_[qk]=eoq5"),
     "--plan": plan,
+    "--target-bpw": to_size("--target-bpw", "3.5", "5"),
+    "--target-size": to_size("--target-size", "32kB", "42kB"),
+    "--fit-memory": to_size("--fit-memory", "6.06MB", "6.08MB"),
+    "--codes": codes,
+    "--context": context,
     "--dry-run": dry_run,
     "--rtn": rtn,
     "--rounding": other_codes("--rounding", "nearest"),
@@ -235,6 +279,7 @@ EFFECTS: dict[str, Effect | str] = {
     "--hf-option": work_dir,
     "--llama-dir": work_dir,
     "--work-dir": work_dir,
+    "--quantized-by": quantized_by,
     "--table": table,
     "--quiet": quiet,
 }
@@ -244,6 +289,8 @@ WRONG = {
     "--token-embd-type": {"": "unknown tensor type ''"},
     "--tensor-type": {"attn_q": "not of the form REGEX=TYPE", "none=eoq5": "none=eoq5 matches no tensor"},
     "--plan": {"none.json": "none.json cannot be read"},
+    "--target-size": {"8": "'8' is no size", "1kB": "needs --target-size", "9TB": "nothing to quantise"},
+    "--fit-memory": {"8": "'8' is no size", "1kB": "needs --fit-memory"},
     "--stats": {"{text}": "is neither a statistics file nor"},
     "--imatrix": {"{text}": "is neither a statistics file nor", "none": "the imatrix none does not exist"},
     "--calib": {"none.txt": "none.txt", "{text}:-1": "must be above 0, not -1"},
@@ -255,6 +302,7 @@ WRONG = {
     "--work-dir": {"none": "the work folder none does not exist"},
     "--split-max-size": {"8": "'8' is no size", "0G": "'0G' is no size", "9999999999G": "is no size"},
     "--max-memory": {"8": "'8' is no size", "1M": "--max-memory 1M is too little"},
+    "--quantized-by": {"": "'' is no name", "a\nb": "is no name", "x" * 201: "more than 200 letters"},
     "--ray": {"head": "'head' is no address of a Ray cluster", "ray://head:10001": "give HOST:PORT"},
 }
 WORDS = ("{m}", "{out}/m.gguf", "--llama-bin", "{bin}", "--calib", "self")

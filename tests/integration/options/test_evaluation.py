@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.options.tools import Effect, Walk, checks, done, run
 from tests.unit.evaluation.conftest import MakeModel, fake_bin, make_model, text
+from tests.unit.evaluation.mmlu.test_comparison import A, B, write_answers
 from tests.unit.evaluation.mmlu.test_mmlu import Answers, address
 from tests.unit.evaluation.mmlu.test_mmlu import folder as questions
 
@@ -188,29 +189,60 @@ def mmlu_quiet(ask: Asking) -> None:
     assert "asking" in loud.err and not quiet.err and quiet.out == loud.out
 
 
+def results(ask: Asking) -> list[Path]:
+    """Of two models, on the same questions in two subjects."""
+    return [write_answers(ask.folder / f"{number}.json", answers) for number, answers in enumerate((A, B))]
+
+
+def pairs(ask: Asking) -> None:
+    usual, changed = (done("mmlu", "compare", *results(ask), *words) for words in ((), ("--pairs", "questions")))
+    assert "pairs of subjects" in usual and "pairs of questions" in changed
+
+
+def weights(ask: Asking) -> None:
+    words = (("--perplexity-weight", 2), ("--accuracy-weight", 3))
+    assert len({done("mmlu", "compare", *results(ask), *more) for more in ((), *words)}) == 3
+
+
+def comparison_json(ask: Asking) -> None:
+    done("mmlu", "compare", *results(ask), "--json", ask.folder / "out.json")
+    assert json.loads((ask.folder / "out.json").read_text())["comparisons"][0]["pairs"] == 2
+
+
 MMLU = Walk(
     "mmlu",
     {
-        "--server": server,
-        "--dev": shots,
-        "--shots": shots,
-        "--limit": limit,
-        "--parallel": parallel,
-        "--json": mmlu_json,
-        "--quiet": mmlu_quiet,
+        "ask --server": server,
+        "ask --dev": shots,
+        "ask --shots": shots,
+        "ask --limit": limit,
+        "ask --parallel": parallel,
+        "ask --json": mmlu_json,
+        "ask --quiet": mmlu_quiet,
+        "compare --pairs": pairs,
+        "compare --perplexity-weight": weights,
+        "compare --accuracy-weight": weights,
+        "compare --json": comparison_json,
     },
     {
-        "--limit": {"0": "must be at least 1"},
-        "--server": {
+        "ask --limit": {"0": "must be at least 1"},
+        "ask --server": {
             "localhost:8080": "is no address",
             "http://[": "is no address",
             "http://127.0.0.1:x": "is no address",
             "http://127.0.0.1:99999": "is no address",
         },
-        "--dev": {"none": "none cannot be read"},
-        "--json": {"none/out.json": "none of the output does not exist"},
+        "ask --dev": {"none": "none cannot be read"},
+        "ask --json": {"none/out.json": "none of the output does not exist"},
+        "compare --perplexity-weight": {"-1": "the weights must be from 0"},
+        "compare --accuracy-weight": {"nan": "the weights must be from 0"},
+        "compare --json": {"none/out.json": "none of the output does not exist"},
     },
     ("{questions}", "--server", "http://127.0.0.1:9"),
+    {
+        f"compare {name}": ("compare", "{answers}", "{answers}")
+        for name in ("--perplexity-weight", "--accuracy-weight", "--json")
+    },
 )
 
 

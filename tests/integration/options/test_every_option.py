@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from converter import CalibrationOptions, RoundingOptions, TypeOptions
-from converter.plan.planners import EwqRequest
+from converter.plan.planners import Budget, EwqRequest
 from eoq.__main__ import COMMANDS
 from tests.integration.options import test_convert, test_evaluation, test_files, test_llama_cpp, test_plan, test_stats
 from tests.integration.options.conftest import Place
 from tests.integration.options.tools import ROOT, Option, Walk, all_of, options_of, parser_of, refused, run
 from tests.unit.evaluation.conftest import MakeModel, fake_bin, make_model, text
+from tests.unit.evaluation.mmlu.test_comparison import write_answers
 from tests.unit.evaluation.mmlu.test_mmlu import folder as questions
 
 __all__ = ["fake_bin", "make_model", "questions", "text"]
@@ -58,6 +59,8 @@ _CALIBRATED = {
 LIBRARY: Mapping[str, Mapping[str, object]] = {
     "convert": {
         **_CALIBRATED,
+        "--type": _TYPES.type,
+        "--context": Budget.context,
         "--output-type": _TYPES.default_output.name,
         "--device": _ROUNDING.device,
         "--damping": _ROUNDING.damping,
@@ -211,6 +214,7 @@ def names(place: Place, make_model: MakeModel, text: Path, fake_bin: Path, quest
         "eval_base": make_model("base.gguf"),
         "eval_model": make_model("model.gguf"),
         "questions": questions / "test",
+        "answers": write_answers(questions / "answers.json"),
     }
 
 

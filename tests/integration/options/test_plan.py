@@ -102,9 +102,9 @@ def size(option: str, small: str, large: str) -> Effect:
 
 
 def codes(plan: Plans) -> None:
-    assert "eoq4t" in plan.types(*BUDGET, "--codes", "trellis").values()
-    assert plan.types(*BUDGET, "--codes", "scalar") == plan.types(*BUDGET)
-    assert not any(name.endswith("t") for name in plan.types(*BUDGET).values())
+    assert "eoq4t" in plan.types(*BUDGET).values()
+    assert plan.types(*BUDGET, "--codes", "trellis") == plan.types(*BUDGET)
+    assert not any(name.endswith("t") for name in plan.types(*BUDGET, "--codes", "scalar").values())
 
 
 def stats(plan: Plans) -> None:

@@ -39,7 +39,7 @@ def main_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_builds_once(tmp_path: Path, main_c: Path, capfd: pytest.CaptureFixture[str]) -> None:
     cache = tmp_path / "cache"
-    with pytest.raises(BuildError, match=r"tools/setup\.sh"):
+    with pytest.raises(BuildError, match=r"run eoq setup"):
         build.built_programs(cache)
     programs = build.ensure_programs(cache, jobs=2)
     assert programs == build.built_programs(cache) == build.layout(cache).programs

@@ -1,6 +1,6 @@
 """Importance matrices of llama.cpp."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,14 @@ from converter.statistics import check_statistics, open_statistics
 from tests.samples.moments_samples import DOWN, K, Q, model
 
 
-def write_imatrix(path: Path, tensors: Mapping[str, NDArray[np.generic]]) -> Path:
+def write_imatrix(
+    path: Path, tensors: Mapping[str, NDArray[np.generic]], datasets: Sequence[str] = ("news.txt",)
+) -> Path:
     """As llama-imatrix lays it out: NAME.in_sum2 (experts, n) and NAME.counts (experts, 1)."""
     writer = GGUFWriter(path, "")
     writer.add_type("imatrix")
-    writer.add_array("imatrix.datasets", ["news.txt"])
+    if datasets:
+        writer.add_array("imatrix.datasets", datasets)
     writer.add_uint32("imatrix.chunk_count", 3)
     writer.add_uint32("imatrix.chunk_size", 512)
     for name, values in tensors.items():

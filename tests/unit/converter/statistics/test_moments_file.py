@@ -120,6 +120,6 @@ def test_another_version_is_refused_with_what_makes_a_new_file(version: int, fol
     data[data.index(key) + len(key) + 4] = version
     path.write_bytes(data)
     with pytest.raises(
-        StatisticsError, match=rf"of version {version}, .*; make a new one with stats_eoq.py collect MODEL"
+        StatisticsError, match=rf"of version {version}, .*; make a new one with eoq stats collect MODEL"
     ):
         open_statistics(path)

@@ -22,6 +22,7 @@ from evaluation.mmlu.scores import Choice, choose, negative_log_likelihood
 from tests.samples.waiting import LONGEST
 
 TOOL = Path(__file__).resolve().parents[4] / "tools" / "eval_mmlu.py"
+NO_NUMBERS: tuple[object, ...] = ("x", None, [], 10**400)
 CSV = '"Which number is even?",3,5,8,9,C\n"Which is a colour, as in ""a red door""?",red,seven,slowly,under,A\n'
 
 
@@ -160,6 +161,10 @@ def test_a_server_is_asked(folder: Path, address: str) -> None:
     [
         (200, {"content": "x"}, "does not answer like llama-server"),
         (200, {"completion_probabilities": []}, "does not answer like llama-server"),
+        *(
+            (200, {"completion_probabilities": [{"top_logprobs": [{"token": "A", "logprob": value}]}]}, "answer like")
+            for value in NO_NUMBERS
+        ),
         (200, b"<html>", "does not answer in JSON"),
         (400, {"error": {"message": "the request exceeds the available context size"}}, "larger -c"),
         (503, {"error": {"message": "Loading model"}}, "refuses a prompt: Loading model"),
