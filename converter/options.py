@@ -44,6 +44,8 @@ class SourceAccess:
     """Accept a Hugging Face folder with weights in MXFP4, as they are to stay so."""
     revision: str | None = None
     """Branch, tag or commit of a model that is named by its id on the Hugging Face Hub; by default its main branch."""
+    origin: str | None = None
+    """Page on the hub of what the model was made of, where its path does not tell."""
 
 
 @dataclass(frozen=True)
