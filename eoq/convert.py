@@ -19,8 +19,9 @@ from terminal.text import say
 from terminal.tool import run_tool
 
 if TYPE_CHECKING:
-    from converter import BudgetRequest
+    from converter import BudgetRequest, ConversionOptions
     from converter.plan import Proposals
+    from converter.plan.memory import PlannedFile
     from gguf_files.output import SplitLimit
 
 EXAMPLES = """\
@@ -46,8 +47,17 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help=MODEL_HELP)
-    add("output", metavar="OUT.gguf", type=Path, help="file to write; an existing one is replaced when all is done")
-    add("--type", metavar="TYPE", help="eoq2 … eoq6, eoq2t … eoq5t (default: eoq4)")
+    add(
+        "output",
+        metavar="OUT.gguf",
+        type=Path,
+        help="file to write, or folder for several types; existing files are replaced when they are done",
+    )
+    add(
+        "--type",
+        metavar="TYPE[,TYPE…]",
+        help="eoq2 … eoq6, eoq2t … eoq5t (default: eoq4); several make a folder of files by one calibration",
+    )
     add("--output-type", metavar="TYPE", help="type of output.weight, or of tied token embeddings (default: eoq6)")
     add("--token-embd-type", metavar="TYPE", help="type of the token embeddings (default: as the other weights)")
     add(
@@ -123,6 +133,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add_source_options(parser, beside="the output")
     ray = "round on a Ray cluster whose nodes see the same files: HOST:PORT, or auto for that of this machine"
     add("--ray", metavar="ADDRESS", help=f"{ray} (default: on this machine alone)")
+    add(
+        "--evaluate",
+        metavar="FILE",
+        type=Path,
+        help="for several types: measure the files on this text, other than that of the calibration, for their card "
+        "(default: no measurement)",
+    )
     add("--quantized-by", metavar="NAME", help="who makes the file, for its metadata (default: as the model has it)")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -138,6 +155,10 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         parser.error("--dry-run begins nothing that could be gone on with; leave --resume out")
     if arguments.rtn and (arguments.stats or arguments.imatrix or arguments.calib):
         parser.error("--rtn uses no statistics; leave --stats, --imatrix and --calib out")
+    if arguments.evaluate and "," not in (arguments.type or ""):
+        parser.error("--evaluate is for several types, whose card has the results; for one file there is eoq eval")
+    if arguments.plan and "," in (arguments.type or ""):
+        parser.error("--plan would give all types the same tensors; leave it out, or name one type")
     sizes = ("target_bpw", "target_size", "fit_memory")
     named = next((f"--{name.replace('_', '-')}" for name in sizes if getattr(arguments, name) is not None), None)
     if named and arguments.plan:
@@ -164,13 +185,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.imatrix and not arguments.imatrix.exists():
         raise StatisticsError(f"the imatrix {arguments.imatrix} does not exist; make it with llama-imatrix")
-    check_outputs([arguments.output, report_path(arguments.output)], [arguments.plan])
+    types = (arguments.type or "").split(",")
+    if len(types) == 1:
+        check_outputs([arguments.output, report_path(arguments.output)], [arguments.plan])
     options = ConversionOptions(
         types=TypeOptions(
             output_type=arguments.output_type,
             token_embd_type=arguments.token_embd_type,
             tensor_types=tuple(arguments.tensor_type),
-            **given(type=arguments.type),
+            **given(type=types[0] if arguments.type is not None else None),
         ),
         rounding=RoundingOptions(
             method="nearest" if arguments.rtn else arguments.rounding,
@@ -194,14 +217,15 @@ def run(arguments: argparse.Namespace) -> None:
         max_memory=None if arguments.max_memory is None else parse_size(arguments.max_memory, "--max-memory"),
         **given(threads=arguments.threads),
     )
+    if len(types) > 1:
+        _convert_to(types, arguments, options)
+        return
     proposals = _proposals(arguments)
     if arguments.dry_run:
         planned = dry_run(arguments.model, arguments.output, options, proposals=proposals)
         splits = split_lines(planned, arguments.output, options.split) if options.split else []
         beside = [] if planned.projector is None else [f"projector, for images or sound: {planned.projector}"]
-        trained = None if arguments.fit_memory else planned.trained_context
-        context = arguments.context or trained or _CONTEXT
-        say([*tensor_lines(planned), "", *size_lines(planned, context), *splits, *beside])
+        say([*tensor_lines(planned), "", *size_lines(planned, _context(arguments, planned)), *splits, *beside])
         return
     if arguments.quiet:
         convert(arguments.model, arguments.output, options, ConversionProgress(), proposals)
@@ -211,6 +235,33 @@ def run(arguments: argparse.Namespace) -> None:
     display.summary(report)
     if arguments.table:
         display.table(report)
+
+
+def _convert_to(types: Sequence[str], arguments: argparse.Namespace, options: "ConversionOptions") -> None:
+    """Several types, into a folder."""
+    from converter.plan.tables import size_lines, split_lines, tensor_lines
+    from converter.release import make_release, plan_release
+    from converter.release.display import ReleaseDisplay, release_lines
+
+    if arguments.dry_run:
+        for path, planned in plan_release(arguments.model, arguments.output, types, options).items():
+            splits = split_lines(planned, path, options.split) if options.split else []
+            lines = [*tensor_lines(planned), "", *size_lines(planned, _context(arguments, planned)), *splits]
+            say([f"{path.name}:", *lines, ""])
+        return
+    task = (arguments.model, arguments.output, types, options)
+    if arguments.quiet:
+        make_release(*task, text=arguments.evaluate)
+        return
+    with ReleaseDisplay(with_table=arguments.table) as display:
+        release = make_release(*task, display, arguments.evaluate)
+    say(release_lines(release))
+
+
+def _context(arguments: argparse.Namespace, planned: "PlannedFile") -> int:
+    """Tokens that memory is counted for in a dry run."""
+    trained = None if arguments.fit_memory else planned.trained_context
+    return arguments.context or trained or _CONTEXT
 
 
 def _proposals(arguments: argparse.Namespace) -> "Proposals | BudgetRequest | None":
