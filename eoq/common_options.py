@@ -86,6 +86,16 @@ def source_access(arguments: argparse.Namespace, *, allow_requantize: bool = Fal
     return SourceAccess(allow_requantize, arguments.llama_dir, arguments.work_dir)
 
 
+def add_log_json(group: argparse._ActionsContainer) -> None:
+    """Add the place of an EventLog."""
+    group.add_argument(
+        "--log-json",
+        metavar="FILE",
+        help="also tell of progress in JSON lines, for programs; - for standard error, which has nothing else then "
+        "(default: no such log)",
+    )
+
+
 def given(**options: object) -> dict[str, Any]:
     """The options that were given, so that the others keep the defaults of the library."""
     return {name: value for name, value in options.items() if value is not None}

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from eoq.common_options import (
     add_calibration_options,
+    add_log_json,
     add_source_options,
     calibration_options,
     given,
     source_access,
 )
+from terminal.event_log import EventLog
 from terminal.text import say
 from terminal.tool import run_tool
 
@@ -102,6 +104,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     add("--ray", metavar="ADDRESS", help=f"{ray} (default: on this machine alone)")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
+    add_log_json(parser)
     arguments = parser.parse_args(words)
     if arguments.stats and arguments.imatrix:
         parser.error("--stats and --imatrix are two sources of the same statistics; give one")
@@ -112,16 +115,18 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     return arguments
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, log: EventLog) -> None:
     from converter import ConversionOptions, ConversionProgress, RoundingOptions, TypeOptions, convert, dry_run
     from converter.errors import StatisticsError
     from converter.plan import read_plan_file
     from converter.plan.tables import size_lines, split_lines, tensor_lines
     from converter.report import report_path
     from converter.report.display import ConversionDisplay
+    from converter.report.logged_conversion import LoggedConversion, totals
     from converter.sizes import parse_size
     from output_files.target import check_outputs
 
+    log.open([arguments.output, report_path(arguments.output)])
     if arguments.imatrix and not arguments.imatrix.exists():
         raise StatisticsError(f"the imatrix {arguments.imatrix} does not exist; make it with llama-imatrix")
     check_outputs([arguments.output, report_path(arguments.output)], [arguments.plan])
@@ -151,18 +156,22 @@ def run(arguments: argparse.Namespace) -> None:
     )
     proposals = read_plan_file(arguments.plan) if arguments.plan else None
     if arguments.dry_run:
-        planned = dry_run(arguments.model, arguments.output, options, proposals=proposals)
+        progress = LoggedConversion(log, ConversionProgress())
+        planned = dry_run(arguments.model, arguments.output, options, progress, proposals)
         splits = split_lines(planned, arguments.output, options.split) if options.split else []
         say([*tensor_lines(planned), "", *size_lines(planned, planned.trained_context or _CONTEXT), *splits])
+        log.ended(bytes=planned.file_bytes)
         return
     if arguments.quiet:
-        convert(arguments.model, arguments.output, options, ConversionProgress(), proposals)
+        progress = LoggedConversion(log, ConversionProgress())
+        log.ended(**totals(convert(arguments.model, arguments.output, options, progress, proposals)))
         return
     with ConversionDisplay() as display:
-        report = convert(arguments.model, arguments.output, options, display, proposals)
+        report = convert(arguments.model, arguments.output, options, LoggedConversion(log, display), proposals)
     display.summary(report)
     if arguments.table:
         display.table(report)
+    log.ended(**totals(report))
 
 
 def _split_limit(arguments: argparse.Namespace) -> "SplitLimit | None":
@@ -182,4 +191,6 @@ def _split_limit(arguments: argparse.Namespace) -> "SplitLimit | None":
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    return run_tool(run, parse_arguments(words, prog))
+    arguments = parse_arguments(words, prog)
+    log = EventLog(arguments.log_json, "convert")
+    return run_tool(lambda arguments: run(arguments, log), arguments, log=log)

@@ -234,6 +234,7 @@ EFFECTS: dict[str, Effect | str] = {
     "--work-dir": work_dir,
     "--table": table,
     "--quiet": quiet,
+    "--log-json": "tests/integration/options/test_log_json.py::test_a_conversion",
 }
 WRONG = {
     "--type": {"eoq9": "unknown EOQ type 'eoq9'; choose one of eoq2", "q8_0": "unknown EOQ type 'q8_0'"},
@@ -250,6 +251,7 @@ WRONG = {
     "--work-dir": {"none": "the work folder none does not exist"},
     "--split-max-size": {"8": "'8' is no size", "0G": "'0G' is no size", "9999999999G": "is no size"},
     "--max-memory": {"8": "'8' is no size", "1M": "--max-memory 1M is too little"},
+    "--log-json": {"none/log": "none of the output does not exist", "{m}": "is no log of an earlier run"},
     "--ray": {"head": "'head' is no address of a Ray cluster", "ray://head:10001": "give HOST:PORT"},
 }
 WORDS = ("{m}", "{out}/m.gguf", "--llama-bin", "{bin}", "--calib", "self")
