@@ -1,7 +1,7 @@
 """The conversion from end to end: runs the stages, knows their order and nothing of their insides."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ from converter.ingest import HubModel, HubRevision, hub_revision, local_path, na
 from converter.ingest.projector import find_projector, make_projector, projector_path
 from converter.memory import within_memory
 from converter.options import ConversionOptions
-from converter.plan import Plan, Proposals, resolve_plan
+from converter.plan import Plan, Proposals, TensorPlan, resolve_plan
 from converter.plan.memory import PlannedFile
 from converter.plan.plan import check_readable
 from converter.plan.planners import BudgetRequest
@@ -120,10 +120,12 @@ def convert(
                 split=options.split,
                 work=work.path,
             )
-            progress.stage("quantising", plan.weights)
+            work_of = method.rounder.work
+            progress.stage("quantising", sum(map(work_of, plan.tensors)))
             with output, clock.stage("rounding and writing"):
-                records = _write(plan, maker_of(method), output, work, progress)
+                records = _write(plan, maker_of(method), work_of, output, work, progress)
                 source.check_unchanged()
+                progress.stage("checking the output", 0)
                 read_back = _ReadBack(source, options)
                 output.commit(read_back)
                 if made is not None:
@@ -151,7 +153,12 @@ def convert(
 
 
 def _write(
-    plan: Plan, maker: TensorMaker, output: GgufOutput, work: WorkFolder, progress: ConversionProgress
+    plan: Plan,
+    maker: TensorMaker,
+    work_of: Callable[[TensorPlan], int],
+    output: GgufOutput,
+    work: WorkFolder,
+    progress: ConversionProgress,
 ) -> list[TensorRecord]:
     """Write what an earlier run has not written already. Returns the records of all tensors, in their order."""
     journal = TensorJournal(work.journal, output.bring_to_disk)
@@ -161,6 +168,7 @@ def _write(
     records = {number: earlier[number].record for number in restored}
     numbers = {tensor.tensor.name: number for number, tensor in enumerate(plan.tensors)}
     if records:
+        progress.skip(sum(work_of(plan.tensors[number]) for number in records))
         progress.tensors_kept([records[number] for number in sorted(records)], len(plan.tensors))
     with journal:
         for made in maker.make([tensor for number, tensor in enumerate(plan.tensors) if number not in records]):

@@ -284,6 +284,7 @@ EFFECTS: dict[str, Effect | str] = {
     "--quantized-by": quantized_by,
     "--table": table,
     "--quiet": quiet,
+    "--log-json": "tests/integration/options/test_log_json.py::test_a_conversion",
 }
 WRONG = {
     "--type": {
@@ -312,6 +313,7 @@ WRONG = {
     "--max-memory": {"8": "'8' is no size", "1M": "--max-memory 1M is too little"},
     "--evaluate": {"none.txt": "none.txt", "{m}": "llama-perplexity"},
     "--quantized-by": {"": "'' is no name", "a\nb": "is no name", "x" * 201: "more than 200 letters"},
+    "--log-json": {"none/log": "none of the output does not exist", "{m}": "is no log of an earlier run"},
     "--ray": {"head": "'head' is no address of a Ray cluster", "ray://head:10001": "give HOST:PORT"},
 }
 WORDS = ("{m}", "{out}/m.gguf", "--llama-bin", "{bin}", "--calib", "self")
