@@ -187,12 +187,12 @@ def run(arguments: argparse.Namespace, log: EventLog) -> None:
     from converter.sizes import parse_size
     from output_files.target import check_outputs
 
-    log.open([arguments.output, report_path(arguments.output)])
+    types = (arguments.type or "").split(",")
+    outputs = [arguments.output, report_path(arguments.output)] if len(types) == 1 else []
+    log.open(outputs)
     if arguments.imatrix and not arguments.imatrix.exists():
         raise StatisticsError(f"the imatrix {arguments.imatrix} does not exist; make it with llama-imatrix")
-    types = (arguments.type or "").split(",")
-    if len(types) == 1:
-        check_outputs([arguments.output, report_path(arguments.output)], [arguments.plan])
+    check_outputs(outputs, [arguments.plan])
     options = ConversionOptions(
         types=TypeOptions(
             output_type=arguments.output_type,
@@ -223,7 +223,7 @@ def run(arguments: argparse.Namespace, log: EventLog) -> None:
         **given(threads=arguments.threads),
     )
     if len(types) > 1:
-        _convert_to(types, arguments, options)
+        _convert_to(types, arguments, options, log)
         return
     proposals = _proposals(arguments)
     if arguments.dry_run:
@@ -246,25 +246,32 @@ def run(arguments: argparse.Namespace, log: EventLog) -> None:
     log.ended(**totals(report))
 
 
-def _convert_to(types: Sequence[str], arguments: argparse.Namespace, options: "ConversionOptions") -> None:
+def _convert_to(
+    types: Sequence[str], arguments: argparse.Namespace, options: "ConversionOptions", log: EventLog
+) -> None:
     """Several types, into a folder."""
     from converter.plan.tables import size_lines, split_lines, tensor_lines
-    from converter.release import make_release, plan_release
+    from converter.release import ReleaseProgress, make_release, plan_release
     from converter.release.display import ReleaseDisplay, release_lines
+    from converter.release.logged_release import LoggedRelease, release_totals
 
     if arguments.dry_run:
-        for path, planned in plan_release(arguments.model, arguments.output, types, options).items():
+        progress = LoggedRelease(log, ReleaseProgress())
+        release_plan = plan_release(arguments.model, arguments.output, types, options, progress)
+        for path, planned in release_plan.items():
             splits = split_lines(planned, path, options.split) if options.split else []
             lines = [*tensor_lines(planned), "", *size_lines(planned, _context(arguments, planned)), *splits]
             say([f"{path.name}:", *lines, ""])
+        log.ended(bytes=sum(planned.file_bytes for planned in release_plan.values()))
         return
     task = (arguments.model, arguments.output, types, options)
     if arguments.quiet:
-        make_release(*task, text=arguments.evaluate)
-        return
-    with ReleaseDisplay(with_table=arguments.table) as display:
-        release = make_release(*task, display, arguments.evaluate)
-    say(release_lines(release))
+        release = make_release(*task, LoggedRelease(log, ReleaseProgress()), arguments.evaluate)
+    else:
+        with ReleaseDisplay(with_table=arguments.table) as display:
+            release = make_release(*task, LoggedRelease(log, display), arguments.evaluate)
+        say(release_lines(release))
+    log.ended(**release_totals(release))
 
 
 def _context(arguments: argparse.Namespace, planned: "PlannedFile") -> int:

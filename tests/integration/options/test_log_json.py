@@ -47,14 +47,16 @@ def checked(said: str) -> list[Record]:
         found[0]["event"],
         found[-1]["event"],
     ]
-    stages = [STAGES.index(name) for name in of(found, "stage", "stage")]
-    assert stages == sorted(stages)
-    by_stage: dict[str, list[int]] = {}
+    stage, amount = -1, 0
     for record in found:
-        if record["event"] == "progress":
-            by_stage.setdefault(record["stage"], []).append(record["done"])
-            assert 0 <= record["done"] <= record["total"] and (record["eta"] is None or record["eta"] >= 0)
-    assert all(amounts == sorted(amounts) for amounts in by_stage.values())
+        if record["event"] == "stage":
+            assert stage <= STAGES.index(record["stage"])
+            stage, amount = STAGES.index(record["stage"]), 0
+        elif record["event"] == "progress":
+            assert amount <= record["done"] <= record["total"] and (record["eta"] is None or record["eta"] >= 0)
+            amount = record["done"]
+        elif record["event"] == "file":
+            stage = -1
     return found
 
 
@@ -98,6 +100,24 @@ def test_a_conversion(place: Place) -> None:
     assert (end["bytes"], end["weights"], end["event"]) == (logged.stat().st_size, report["weights"], "end")
     again = convert(place, "again", *words, "--quiet", "--log-json", log)
     assert records(log)[-1]["output"] == str(again), "the log of an earlier run is replaced"
+
+
+def test_several_types(place: Place) -> None:
+    log, folder = place.folder / "log.jsonl", place.folder / "types"
+    words = ("--type", "eoq2,eoq4", "--stats", place.inputs.statistics, "--threads", 1, "--log-json", log)
+    done("convert", place.inputs.model, folder, *words)
+    found = records(log)
+    assert of(found, "stage", "stage")[-6:].count("quantising") == 2
+    written = of(found, "file", "output")
+    assert [Path(path).suffix for path in written] == [".gguf"] * 2 and all(Path(path).exists() for path in written)
+    end = found[-1]
+    assert (end["output"], end["card"]) == (str(folder), str(folder / "README.md"))
+    assert [(file["type"], file["files"]) for file in end["files"]] == [
+        ("eoq2", [written[0]]),
+        ("eoq4", [written[1]]),
+    ]
+    ended = run("convert", place.inputs.model, folder, "--type", "eoq2,eoq9", "--log-json", log)
+    assert (ended.status, records(log)[-1]["event"]) == (1, "error")
 
 
 def test_work_is_weights_by_what_their_type_costs(place: Place) -> None:
