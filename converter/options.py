@@ -36,6 +36,7 @@ HF_OPTIONS = {
     "metadata": "FILE",
     "no-mtp": None,
     "sentence-transformers-dense-modules": None,
+    "mistral-format": None,
     "disable-mistral-community-chat-template": None,
     "fuse-gate-up-exps": None,
     "fuse-qkv": None,
@@ -50,7 +51,6 @@ _OTHER_HF_OPTIONS = {
     "no-nextn": "it is the same as no-mtp",
     "fp8-as-q8": "the weights would be quantised twice",
     **dict.fromkeys(("mtp", "dspark", "target-model-dir", "vocab-only"), "it makes another file than the model"),
-    "mistral-format": "give a folder in the format of transformers",
 }
 
 
@@ -119,6 +119,11 @@ class SourceAccess:
 
     def __post_init__(self) -> None:
         _ = self.converter_options
+
+    @property
+    def is_mistral_format(self) -> bool:
+        """Whether the model is read from the files of Mistral's own format, not from those of transformers."""
+        return any(option.name == "mistral-format" for option in self.converter_options)
 
     @cached_property
     def converter_options(self) -> tuple[HfOption, ...]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from converter.ingest.foreign_code import check_no_foreign_code
-from converter.ingest.safetensors_folder import StoredTensor, read_tensor_list
+from converter.ingest.safetensors_folder import MODEL, StoredTensor, read_tensor_list
 from converter.ingest.stored_quantization import check_not_quantized
+from converter.options import SourceAccess
 from converter.statistics.least_size import least_size
 from gguf_files.errors import SourceError
 from input_files.ordinary import check_ordinary
@@ -25,6 +26,24 @@ _DOMINANT = 0.99
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How a format calls the files of a model."""
+
+    config: str
+    weights: str
+    """How the names of safetensors begin."""
+
+
+TRANSFORMERS = Layout("config.json", MODEL)
+MISTRAL = Layout("params.json", "consolidated")
+
+
+def layout_of(access: SourceAccess) -> Layout:
+    """The format that a folder is read in; some have their model in both."""
+    return MISTRAL if access.is_mistral_format else TRANSFORMERS
+
+
+@dataclass(frozen=True)
 class HfFolder:
     """A model folder that has passed the checks."""
 
@@ -36,7 +55,8 @@ class HfFolder:
     stored_bytes: int
     """Bytes of all files that hold weights."""
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What config.json holds."""
+    """What config.json holds, or params.json of Mistral's format."""
+    layout: Layout = TRANSFORMERS
 
     @property
     def gguf_bytes(self) -> int:
@@ -58,39 +78,43 @@ class HfFolder:
         return least_size((t.name, row_length, prod(t.shape[:-2])) for t, row_length in rows)
 
 
-def read_hf_folder(path: Path, allow_requantize: bool, keeps_mxfp4: bool = False) -> HfFolder:
+def read_hf_folder(
+    path: Path, allow_requantize: bool, keeps_mxfp4: bool = False, layout: Layout = TRANSFORMERS
+) -> HfFolder:
     """Look at a model folder without starting anything heavy. Raises SourceError or QuantizedSourceError.
 
     Weights that are quantised already are refused unless they may be quantised again, or are MXFP4 and stay so.
     """
-    config = read_config(path)
-    tensors = tuple(read_tensor_list(path))
+    config = read_config(path, layout)
+    tensors = tuple(read_tensor_list(path, layout.weights))
     check_not_quantized(path, config, tensors, allow_requantize=allow_requantize, keeps_mxfp4=keeps_mxfp4)
     _check_head(path, config, tensors)
     files = {t.file.path for t in tensors} or set(path.glob("pytorch_model*.bin"))
+    if layout is MISTRAL and not tensors:
+        raise _no_model(path, f"it has no weights in Mistral's format, {MISTRAL.weights}*.safetensors")
     if not files:
         raise _no_model(path, "it has no weights, neither model*.safetensors nor pytorch_model*.bin")
     outtype = _outtype(tensors) if tensors else _outtype_of_config(config)
-    return HfFolder(path, outtype, tensors, sum(file.stat().st_size for file in files), config)
+    return HfFolder(path, outtype, tensors, sum(file.stat().st_size for file in files), config, layout)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, layout: Layout = TRANSFORMERS) -> dict[str, Any]:
     """The configuration of a model folder, which may lack its weights. Raises SourceError.
 
     Refused are other folders, and configurations that name no architecture or load code from elsewhere.
     """
-    _check_contents(folder)
-    path = folder / "config.json"
+    _check_contents(folder, layout)
+    path = folder / layout.config
     config = read_json(path, SourceError)
     if not isinstance(config, dict):
         raise SourceError(f"{path} is not a JSON object; give the folder of a Hugging Face model")
     check_no_foreign_code(path, config)
-    if not config.get("architectures") and "ssm_cfg" not in config:
+    if layout is TRANSFORMERS and not config.get("architectures") and "ssm_cfg" not in config:
         raise SourceError(f"{path} names no architecture (its key architectures is missing or empty)")
     return config
 
 
-def _check_contents(path: Path) -> None:
+def _check_contents(path: Path, layout: Layout) -> None:
     try:
         entries = sorted(path.iterdir())
     except OSError as e:
@@ -102,8 +126,8 @@ def _check_contents(path: Path) -> None:
     names = [entry.name for entry in entries]
     if not names:
         raise SourceError(f"the folder {path} is empty")
-    if "config.json" not in names:
-        raise _no_model(path, "it has no config.json")
+    if layout.config not in names:
+        raise _no_model(path, f"it has no {layout.config}")
 
 
 def _no_model(path: Path, why: str) -> SourceError:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from converter.ingest.hf_folder import HfFolder
+from converter.ingest.hf_folder import MISTRAL, TRANSFORMERS, HfFolder
 from converter.ingest.safetensors_folder import INDEX, StoredTensor
 
 _SENSES = re.compile(
@@ -30,7 +30,8 @@ def left_out(folder: HfFolder, llama_dir: Path, *, tells_of_senses: bool = True)
         )
         yield f"{counted(t.name for t in senses)} for images or sound, left out of the model; {way}"
     read = {t.file.path.name for t in folder.tensors}
-    for file in sorted(folder.path.glob("*.safetensors")) if read else ():
+    # beside Mistral's format lies the model in that of transformers
+    for file in sorted(folder.path.glob("*.safetensors")) if read and folder.layout is TRANSFORMERS else ():
         if file.name in read or _COPIES.match(file.name):
             continue
         has_index = (folder.path / INDEX).exists()
@@ -61,6 +62,8 @@ def sense_tensors(folder: HfFolder) -> list[StoredTensor]:
 
 def makes_projector(folder: HfFolder, llama_dir: Path) -> bool:
     """Whether llama.cpp's converter makes files for --mmproj of such models."""
+    if folder.layout is MISTRAL:
+        return folder.config.get("vision_encoder") is not None
     vision = folder.config.get("vision_config")
     named = vision.get("architectures") if isinstance(vision, dict) else None
     architecture = (named or folder.config.get("architectures") or [""])[0]

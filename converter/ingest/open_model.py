@@ -6,7 +6,7 @@ from pathlib import Path
 
 from converter.errors import OptionError
 from converter.ingest.hf_convert import convert_to_gguf
-from converter.ingest.hf_folder import read_hf_folder
+from converter.ingest.hf_folder import layout_of, read_hf_folder
 from converter.options import SourceAccess, check_threads
 from gguf_files.errors import SourceError
 from gguf_files.output.splits import SPLIT_NAME, split_paths
@@ -97,7 +97,7 @@ def _open_hf_folder(
     statistics_folder: Path | None,
     kept: Path | None,
 ) -> Iterator[Source]:
-    folder = read_hf_folder(path, access.allow_requantize, access.keeps_mxfp4)
+    folder = read_hf_folder(path, access.allow_requantize, access.keeps_mxfp4, layout_of(access))
     check_not_input(target, [*model_files(path), *(option.file for option in access.converter_options)])
     llama_dir = find_llama_dir(access.llama_dir)
     work_dir = access.work_dir or target.parent

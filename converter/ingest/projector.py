@@ -7,7 +7,7 @@ from pathlib import Path
 
 from converter.errors import HfConversionError, OptionError
 from converter.ingest.hf_convert import run_converter
-from converter.ingest.hf_folder import HfFolder, read_hf_folder
+from converter.ingest.hf_folder import HfFolder, layout_of, read_hf_folder
 from converter.ingest.left_out import counted, makes_projector, sense_tensors
 from converter.ingest.open_model import source_files
 from converter.options import ConversionOptions, SourceAccess
@@ -21,7 +21,7 @@ from terminal.progress import Progress
 
 _log = logging.getLogger("eoq")
 _SOUND = re.compile(r"audio|sound_|speech_|talker|token2wav|code2wav|conformer")
-_FOR_BOTH = ("model-name", "metadata")
+_FOR_BOTH = ("model-name", "metadata", "mistral-format")
 """Options of the converter that are of the projector too."""
 _BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32}
 
@@ -118,7 +118,7 @@ def find_projector(model_path: Path, access: SourceAccess, type: str | None) -> 
     if type == "none":
         return None
     if model_path.is_dir():
-        folder = read_hf_folder(model_path, access.allow_requantize, access.keeps_mxfp4)
+        folder = read_hf_folder(model_path, access.allow_requantize, access.keeps_mxfp4, layout_of(access))
         llama_dir = find_llama_dir(access.llama_dir)
         if sense_tensors(folder) and makes_projector(folder, llama_dir):
             return Projector(folder, llama_dir, access, type or "f16")

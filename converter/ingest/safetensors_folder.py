@@ -14,6 +14,8 @@ from gguf_files.errors import SourceError, UnreadableError
 from gguf_files.unchanged import OpenFile
 from input_files.structured import parse_json, read_json
 
+MODEL = "model"
+"""How the names of files with weights begin."""
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
 _LENGTH = struct.Struct("<Q")
@@ -52,23 +54,25 @@ class StoredTensor:
         return prod(self.shape)
 
 
-def read_tensor_list(folder: Path) -> list[StoredTensor]:
+def read_tensor_list(folder: Path, prefix: str = MODEL) -> list[StoredTensor]:
     """All tensors of a folder's safetensors files, whose lengths are checked against what their heads promise.
 
-    Empty for a folder without such files. Raises SourceError for files that are missing, cut short or damaged, and for
-    two that have other values for a tensor.
+    Their names begin with `prefix`, or stand in the index that transformers has. Empty for a folder without such files.
+    Raises SourceError for files that are missing, cut short or damaged, and for two with other values for a tensor.
     """
-    index = read_index(folder)
+    index = read_index(folder) if prefix == MODEL else {}
     missing = sorted(file for file in set(index.values()) if not (folder / file).exists())
     if missing:
         raise SourceError(f"the folder {folder} is incomplete: {', '.join(missing)} of {INDEX} is missing")
-    names = sorted(set(index.values())) if index else sorted(path.name for path in folder.glob("model*.safetensors"))
+    names = (
+        sorted(set(index.values())) if index else sorted(path.name for path in folder.glob(f"{prefix}*.safetensors"))
+    )
     if not index:
         _check_shards(folder, names)
     found = [tensor for name in names for tensor in _read_file(folder / name)]
-    whole = folder / WHOLE
+    whole = folder / f"{prefix}.safetensors"
     # transformers takes it before the shards of an index, llama.cpp's converter these
-    _check_twice([*found, *(_read_file(whole) if WHOLE not in names and whole.exists() else ())])
+    _check_twice([*found, *(_read_file(whole) if whole.name not in names and whole.exists() else ())])
     tensors = list({t.name: t for t in found}.values())
     missing = sorted(set(index) - {t.name for t in tensors})
     if missing:

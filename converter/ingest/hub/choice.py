@@ -5,17 +5,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from converter.errors import HubError
+from converter.ingest.hf_folder import MISTRAL, TRANSFORMERS, Layout
 from converter.ingest.hub.names import HubModel
-from converter.ingest.safetensors_folder import INDEX, WHOLE
+from converter.ingest.safetensors_folder import INDEX
 
 _SMALL = re.compile(
-    r"[^/]+\.(?:json|model|txt|jinja|tiktoken)|README\.md|additional_chat_templates/[^/]+\.jinja"
+    r"[^/]+\.(?:json|model(?:\.v\w+)?|txt|jinja|tiktoken)|README\.md|additional_chat_templates/[^/]+\.jinja"
     r"|\d+_\w+/(?:config\.json|model\.safetensors)"
 )
 """Configuration, tokenizer, chat templates, index; the card, whose metadata GGUF files keep; pooling and dense layers
 of sentence-transformers."""
-_SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
-CONFIG = "config.json"
 _ADAPTER = "adapter_config.json"
 _PICKLE = re.compile(r"[^/]+\.(?:bin|pt|pth|ckpt)")
 
@@ -36,7 +35,9 @@ def small_files(files: Iterable[str]) -> list[str]:
     return sorted(name for name in files if _SMALL.fullmatch(name))
 
 
-def weight_files(model: HubModel, files: Collection[str], index: Mapping[str, str]) -> list[str]:
+def weight_files(
+    model: HubModel, files: Collection[str], index: Mapping[str, str], layout: Layout = TRANSFORMERS
+) -> list[str]:
     """The files with weights: those of the `index`, tensor to file, where there is one. Raises HubError."""
     if index:
         shards = sorted(set(index.values()))
@@ -44,20 +45,26 @@ def weight_files(model: HubModel, files: Collection[str], index: Mapping[str, st
         if missing:
             raise HubError(f"{model.id} is incomplete: {', '.join(missing)} of {INDEX} is missing on the hub")
         return shards
-    return [WHOLE] if WHOLE in files else sorted(name for name in files if _SHARD.fullmatch(name))
+    whole = f"{layout.weights}.safetensors"
+    shard = re.compile(rf"{layout.weights}-\d+-of-\d+\.safetensors")
+    return [whole] if whole in files else sorted(name for name in files if shard.fullmatch(name))
 
 
-def check_can_be_read(model: HubModel, files: Collection[str], bases: Iterable[str] = ()) -> None:
+def check_can_be_read(
+    model: HubModel, files: Collection[str], bases: Iterable[str] = (), layout: Layout = TRANSFORMERS
+) -> None:
     """Refuse a repository without safetensors, saying what it has. `bases` are the models it says it is made of.
 
     Raises HubError. An adapter passes: its folder tells more.
     """
     if _ADAPTER in files:
         return
-    if INDEX in files or WHOLE in files or any(_SHARD.fullmatch(name) for name in files):
-        if CONFIG not in files:
-            raise HubError(f"{model.id} is no Hugging Face model: it has no {CONFIG}")
+    if (INDEX in files and layout is TRANSFORMERS) or weight_files(model, files, {}, layout):
+        if layout.config not in files:
+            raise HubError(f"{model.id} is no Hugging Face model: it has no {layout.config}")
         return
+    if layout is MISTRAL:
+        raise HubError(f"{model.id} has no weights in Mistral's format, {layout.weights}.safetensors")
     base = next(iter(bases), "")
     if any(name.endswith(".gguf") for name in files):
         original = f"the original model{f', {base}' if base else ''}"

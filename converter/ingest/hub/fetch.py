@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.errors import HubError
-from converter.ingest.hf_folder import read_config
+from converter.ingest.hf_folder import TRANSFORMERS, layout_of, read_config
 from converter.ingest.hub import downloader
-from converter.ingest.hub.choice import CONFIG, HubFile, check_can_be_read, small_files, weight_files
+from converter.ingest.hub.choice import HubFile, check_can_be_read, small_files, weight_files
 from converter.ingest.hub.names import HubModel, HubRevision
-from converter.ingest.safetensors_folder import WHOLE, read_index
+from converter.ingest.safetensors_folder import read_index
 from converter.ingest.stored_quantization import check_not_quantized
 from converter.ingest.watched import run_watched
 from converter.options import SourceAccess
@@ -84,10 +84,11 @@ def fetch_model(
         return folder
     if check is not None:
         check(HubRevision(model.id, listing.commit))
-    check_can_be_read(model, listing.files, listing.bases)
+    layout = layout_of(access)
+    check_can_be_read(model, listing.files, listing.bases, layout)
     folder = _downloaded(model, model.revision, small_files(listing.files), listing)
     index = _checked_index(folder, access)
-    weights = [listing.files[name] for name in weight_files(model, listing.files, index)]
+    weights = [listing.files[name] for name in weight_files(model, listing.files, index, layout)]
     if any(not (folder / file.name).exists() for file in weights):
         _download_weights(model, folder, weights, listing, access.work_dir or beside, progress)
     return folder
@@ -98,13 +99,13 @@ def fetch_config(model: HubModel) -> Path:
     try:
         listing = _asked(model)
     except _Failure as failure:
-        path = _cached(model, failure) / CONFIG
+        path = _cached(model, failure) / TRANSFORMERS.config
         if not path.exists():
             raise _error(model, failure) from None
         return path
-    if CONFIG not in listing.files:
-        raise HubError(f"{model.id} is no Hugging Face model: it has no {CONFIG}")
-    return _downloaded(model, model.revision, [CONFIG], listing) / CONFIG
+    if TRANSFORMERS.config not in listing.files:
+        raise HubError(f"{model.id} is no Hugging Face model: it has no {TRANSFORMERS.config}")
+    return _downloaded(model, model.revision, [TRANSFORMERS.config], listing) / TRANSFORMERS.config
 
 
 def _asked(model: HubModel) -> _Listing:
@@ -146,10 +147,12 @@ def _cached(model: HubModel, failure: _Failure) -> Path:
 def _check_complete(model: HubModel, folder: Path, access: SourceAccess, failure: _Failure) -> None:
     """Raises HubError for a folder of the cache that lacks weights, or a configuration to read them by."""
     here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    lacking: list[str] = [] if CONFIG in here else [CONFIG]
+    layout = layout_of(access)
+    lacking: list[str] = [] if layout.config in here else [layout.config]
     if not lacking:
         index = _checked_index(folder, access)
-        weights = sorted(set(index.values())) or weight_files(model, here, {}) or [WHOLE]
+        weights = sorted(set(index.values())) or weight_files(model, here, {}, layout)
+        weights = weights or [f"{layout.weights}.safetensors"]
         lacking = [name for name in weights if name not in here]
     if lacking:
         raise _error(model, failure, f", whose cache lacks {', '.join(lacking)}")
@@ -157,9 +160,10 @@ def _check_complete(model: HubModel, folder: Path, access: SourceAccess, failure
 
 def _checked_index(folder: Path, access: SourceAccess) -> dict[str, str]:
     """Tensor to file, of a folder whose small files tell nothing against a conversion. Raises SourceError."""
-    config = read_config(folder)
+    layout = layout_of(access)
+    config = read_config(folder, layout)
     check_not_quantized(folder, config, (), allow_requantize=access.allow_requantize, keeps_mxfp4=access.keeps_mxfp4)
-    return read_index(folder)
+    return read_index(folder) if layout is TRANSFORMERS else {}
 
 
 def _download_weights(

@@ -10,8 +10,15 @@ import pytest
 from converter import ConversionOptions, RoundingOptions, SourceAccess, convert
 from converter.checkpoint import conversion_facts
 from converter.errors import HfConversionError
+from eoq_formats import kernels
+from eoq_formats.gguf_registration import register
+from eoq_formats.types import weight_type
+from gguf_files.errors import SourceError
 from output_files.errors import TargetError
-from tests.samples.tiny_hf_model import write_tiny_llama
+from tests.integration.converter.test_hf_folders import stand_in
+from tests.samples.tiny_hf_model import write_tiny_llama, write_tiny_mistral
+
+register()
 
 
 @pytest.mark.llama_cpp
@@ -44,3 +51,34 @@ def test_a_file_that_has_changed_is_another_conversion(tmp_path: Path) -> None:
     card.write_text('{"general.author": "Somebody"}')
     after = conversion_facts([], options.recorded(), options)
     assert [name for name in after if after[name] != before[name]] == ["--hf-option metadata"]
+
+
+@pytest.mark.llama_cpp
+def test_mistral_format(tmp_path: Path, folder: Path, llama_source: Path) -> None:
+    """Where mistral-common is installed: pip install '.[mistral]'."""
+    pytest.importorskip("mistral_common")
+    model = tmp_path / "model"
+    weights = write_tiny_mistral(model)
+    access = SourceAccess(llama_dir=llama_source, hf_options=("mistral-format",))
+    options = ConversionOptions(rounding=RoundingOptions(method="nearest", awq=False), source=access)
+    convert(model, folder / "m.gguf", options)
+    tensors = {t.name: t for t in gguf.GGUFReader(folder / "m.gguf").tensors}
+    packed = kernels.quantize(weights["model.layers.0.mlp.up_proj.weight"], weight_type("eoq4"))
+    assert tensors["blk.0.ffn_up.weight"].data.tobytes() == packed.data.tobytes()
+    with pytest.raises(SourceError, match=r"it has no config\.json"):
+        convert(model, folder / "x.gguf", replace(options, source=SourceAccess(llama_dir=llama_source)))
+
+
+def test_mistral_format_reads_no_other(tmp_path: Path, folder: Path) -> None:
+    tree = stand_in(tmp_path, "import sys\nraise SystemExit('--mistral-format' in sys.argv and 'asked for it')")
+    model = tmp_path / "model"
+    write_tiny_mistral(model)
+    (model / "model.safetensors").write_bytes(b"no weights")
+    access = SourceAccess(llama_dir=tree, hf_options=("mistral-format",))
+    options = ConversionOptions(rounding=RoundingOptions(method="nearest", awq=False), source=access)
+    with pytest.raises(HfConversionError, match="asked for it"):
+        convert(model, folder / "m.gguf", options)
+    (model / "consolidated.safetensors").unlink()
+    with pytest.raises(SourceError, match=r"no weights in Mistral's format, consolidated\*\.safetensors"):
+        convert(model, folder / "m.gguf", options)
+    assert not list(folder.iterdir())

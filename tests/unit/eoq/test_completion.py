@@ -65,6 +65,8 @@ def test_values(tmp_path: Path) -> None:
     assert completions("eoq convert a b --type eoq4t", tmp_path) == {name for name in types if name.startswith("eoq4t")}
     assert completions("eoq plan --planner f", tmp_path) == {"fastewq"}
     assert completions("eoq inspect m", tmp_path) == {"model.gguf", "models/"}
+    assert completions("eoq convert m", tmp_path) == {"model.gguf", "models/"}
+    assert completions("eoq verify x.gguf --against m", tmp_path) == {"model.gguf", "models/"}
     assert completions("eoq convert a b --stats n", tmp_path) == {"notes.txt"}
     assert completions("eoq convert a b --work-dir m", tmp_path) == {"models/"}
     assert completions("eoq convert a b --effort ", tmp_path) == set()

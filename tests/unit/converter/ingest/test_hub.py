@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
@@ -58,8 +59,9 @@ def fetch(tmp_path: Path, hub: Hub) -> Fetch:
     tree.mkdir()
     (tree / "convert_hf_to_gguf.py").touch()
 
-    def fetch(id: str = ID, revision: str = "main", progress: Progress | None = None) -> Path:
-        return fetch_model(HubModel(id, revision), SourceAccess(llama_dir=tree), tmp_path, progress or Progress())
+    def fetch(id: str = ID, revision: str = "main", progress: Progress | None = None, **more: Any) -> Path:
+        access = SourceAccess(llama_dir=tree, **more)
+        return fetch_model(HubModel(id, revision), access, tmp_path, progress or Progress())
 
     return fetch
 
@@ -265,6 +267,16 @@ def test_the_cache_serves_where_the_hub_is_silent(
     with pytest.raises(HubError, match=f"of {ID}, whose cache lacks model.safetensors; unset it"):
         fetch()
     assert len(caplog.messages) == 1 and len(hub.requests) == asked
+
+
+def test_mistral_format(hub: Hub, repository: Repository, fetch: Fetch) -> None:
+    with pytest.raises(HubError, match=f"{ID} is no Hugging Face model: it has no params.json"):
+        fetch(hf_options=("mistral-format",))
+    read = {"params.json": b'{"dim": 128}', "tekken.json": b"{ }", "consolidated.safetensors": WEIGHTS[1:]}
+    repository.change(READ | OTHERS | read)
+    folder = fetch(hf_options=("mistral-format",))
+    assert (folder / "consolidated.safetensors").read_bytes() == WEIGHTS[1:]
+    assert not (folder / "model.safetensors").exists() and (folder / "tekken.json").exists()
 
 
 def test_too_little_room(hub: Hub, repository: Repository, fetch: Fetch) -> None:
