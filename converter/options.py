@@ -21,6 +21,7 @@ from terminal.cores import available_cores
 
 _AWQ = {None: "auto", True: "on", False: "off"}
 ROUNDINGS = ("feedback", "nearest")
+PROJECTOR_TYPES = ("f16", "bf16", "f32", "q8_0", "none")
 EFFORT_LEVELS = (1, 2, 3)
 _MOST_THREADS = 4096
 _LEAST_SEQUENCE = 8
@@ -28,6 +29,71 @@ _MOST_OF_LLAMA_CPP = 2**31 - 1
 """Numbers of llama.cpp's command lines; of larger ones its programs say nothing but how to get help."""
 _DEFAULT_MEMORY = 4 << 30
 _LONGEST_NAME = 200
+
+
+HF_OPTIONS = {
+    "model-name": "NAME",
+    "metadata": "FILE",
+    "no-mtp": None,
+    "sentence-transformers-dense-modules": None,
+    "disable-mistral-community-chat-template": None,
+    "fuse-gate-up-exps": None,
+    "fuse-qkv": None,
+}
+"""Options of llama.cpp's converter that may be passed on, with what they take."""
+_OTHER_HF_OPTIONS = {
+    **dict.fromkeys(("outfile", "outtype"), "the intermediate file and its type are EOQ's matter"),
+    **dict.fromkeys(("split-max-tensors", "split-max-size"), "convert_eoq.py has the option itself"),
+    "dry-run": "convert_eoq.py has the option itself",
+    "mmproj": "convert_eoq.py has --mmproj itself",
+    "remote": "give the id of the model in place of the folder",
+    "no-nextn": "it is the same as no-mtp",
+    "fp8-as-q8": "the weights would be quantised twice",
+    **dict.fromkeys(("mtp", "dspark", "target-model-dir", "vocab-only"), "it makes another file than the model"),
+    "mistral-format": "give a folder in the format of transformers",
+}
+
+
+@dataclass(frozen=True)
+class HfOption:
+    """An option that is passed on to llama.cpp's converter of Hugging Face folders."""
+
+    name: str
+    """Without its dashes."""
+    value: str | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """For the converter's command line."""
+        return [f"--{self.name}"] if self.value is None else [f"--{self.name}={self.value}"]
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the converter reads for it."""
+        return Path(self.value).absolute() if self.name == "metadata" and self.value is not None else None
+
+    @property
+    def text(self) -> str:
+        """Without paths."""
+        return self.name if self.value is None or self.file is not None else f"{self.name}={self.value}"
+
+
+def parse_hf_option(text: str) -> HfOption:
+    """Read `OPT` or `OPT=VALUE`. Raises OptionError for what is no option that may be passed on."""
+    name, equals, value = text.partition("=")
+    name = name.removeprefix("--")
+    if name not in HF_OPTIONS:
+        known = ", ".join(name if value is None else f"{name}={value}" for name, value in HF_OPTIONS.items())
+        why = f": {reason}" if (reason := _OTHER_HF_OPTIONS.get(name)) else ""
+        raise OptionError(f"--hf-option {text[:60]} is not passed on to llama.cpp's converter{why}; choose of {known}")
+    if HF_OPTIONS[name] is None and equals:
+        raise OptionError(f"--hf-option {name} takes no value")
+    if HF_OPTIONS[name] is not None and not value:
+        raise OptionError(f"--hf-option {name} needs a value: {name}={HF_OPTIONS[name]}")
+    option = HfOption(name, value if equals else None)
+    if option.file is not None and not option.file.is_file():
+        raise OptionError(f"--hf-option {text}: there is no file {value}")
+    return option if option.file is None else HfOption(name, str(option.file))
 
 
 @dataclass(frozen=True)
@@ -44,8 +110,19 @@ class SourceAccess:
     """Accept a Hugging Face folder with weights in MXFP4, as they are to stay so."""
     revision: str | None = None
     """Branch, tag or commit of a model that is named by its id on the Hugging Face Hub; by default its main branch."""
+    tells_of_senses: bool = True
+    """Say that parts for images and sound are left out of the model; False for who sees to them."""
+    hf_options: tuple[str, ...] = ()
+    """`OPT` or `OPT=VALUE` of llama.cpp's converter of Hugging Face folders, as far as HF_OPTIONS has them."""
     origin: str | None = None
     """Page on the hub of what the model was made of, where its path does not tell."""
+
+    def __post_init__(self) -> None:
+        _ = self.converter_options
+
+    @cached_property
+    def converter_options(self) -> tuple[HfOption, ...]:
+        return tuple(map(parse_hf_option, self.hf_options))
 
 
 @dataclass(frozen=True)
@@ -246,6 +323,9 @@ class ConversionOptions:
     source: SourceAccess = field(default_factory=SourceAccess)
     threads: int = field(default_factory=available_cores)
     """Threads of each stage."""
+    projector: str | None = None
+    """Type of the file for images and sound that is written beside the output of a Hugging Face folder which has such
+    parts, one of PROJECTOR_TYPES. None: F16 where llama.cpp's converter makes one."""
     ray: str | None = None
     """Address of a Ray cluster that rounds the tensors, `auto` for the one that this machine belongs to."""
     split: SplitLimit | None = None
@@ -261,6 +341,8 @@ class ConversionOptions:
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
+        if self.projector not in (None, *PROJECTOR_TYPES):
+            raise OptionError(f"--mmproj is one of {', '.join(PROJECTOR_TYPES)}, not {self.projector}")
         if self.quantized_by is not None and not (self.quantized_by.strip() and self.quantized_by.isprintable()):
             raise OptionError(f"--quantized-by {self.quantized_by[:30]!r} is no name; give one that can be read")
         if self.quantized_by is not None and len(self.quantized_by) > _LONGEST_NAME:
@@ -301,6 +383,7 @@ class ConversionOptions:
         chosen += [f"tensor-type={override.text}" for override in types.overrides]
         if self.source.allow_requantize:
             chosen.append("allow-requantize")
+        chosen += [f"hf-option={option.text}" for option in self.source.converter_options]
         return chosen
 
 

@@ -1,18 +1,22 @@
 """The conversion from end to end: runs the stages, knows their order and nothing of their insides."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from converter.calibrate.calibrate import PROGRAM
 from converter.calibrate.texts import check_texts
-from converter.checkpoint import TensorJournal, WorkFolder, conversion_facts, work_folder
+from converter.checkpoint import TensorJournal, WorkFolder, check_resumable, conversion_facts, hub_facts, work_folder
 from converter.checkpoint.tensor_journal import FinishedTensor
 from converter.errors import StatisticsError
-from converter.ingest import HubModel, hub_revision, local_path, named_model, open_model, source_files
+from converter.ingest import HubModel, HubRevision, hub_revision, local_path, named_model, open_model, source_files
+from converter.ingest.projector import find_projector, make_projector, projector_path
 from converter.memory import within_memory
 from converter.options import ConversionOptions
-from converter.plan import Plan, Proposals, resolve_plan
+from converter.plan import Plan, Proposals, TensorPlan, resolve_plan
 from converter.plan.memory import PlannedFile
 from converter.plan.plan import check_readable
 from converter.plan.planners import BudgetRequest
@@ -35,6 +39,8 @@ from output_files.claim import claimed
 from output_files.errors import TargetError
 from output_files.target import check_outputs, check_space, resolve_target
 from output_files.whole import explained
+
+_log = logging.getLogger("eoq")
 
 
 def convert(
@@ -65,10 +71,18 @@ def convert(
         stack.enter_context(claimed(outputs, inputs))
         check_needs(named, target, options)
         maker_of = stack.enter_context(rounding_on(options, progress))
-        model_path = local_path(named, options.source_access, target.parent, progress)
+        check = partial(_check_same_revision, target, options)
+        model_path = local_path(named, options.source_access, target.parent, progress, check)
         check_outputs(outputs, [model_path])
+        projector = find_projector(model_path, options.source_access, options.projector)
+        if projector is not None:
+            inputs = [*inputs, model_path]
+            stack.enter_context(claimed([projector_path(target, projector.type)], inputs))
         facts = conversion_facts(source_files(model_path), recorded, options, hub_revision(model_path))
         work = stack.enter_context(work_folder(target, options.source.work_dir, facts, resume=options.resume))
+        made = make_projector(projector, target, work.path, options, progress)
+        if made is not None:
+            options = replace(options, source=replace(options.source, tells_of_senses=False))
         source = stack.enter_context(_opened(model_path, target, options, progress, work))
         workers = stack.enter_context(RowWorkers(options.threads))
         plan = _plan_ahead(source, options, proposals)
@@ -106,12 +120,16 @@ def convert(
                 split=options.split,
                 work=work.path,
             )
-            progress.stage("quantising", plan.weights)
+            work_of = method.rounder.work
+            progress.stage("quantising", sum(map(work_of, plan.tensors)))
             with output, clock.stage("rounding and writing"):
-                records = _write(plan, maker_of(method), output, work, progress)
+                records = _write(plan, maker_of(method), work_of, output, work, progress)
                 source.check_unchanged()
+                progress.stage("checking the output", 0)
                 read_back = _ReadBack(source, options)
                 output.commit(read_back)
+                if made is not None:
+                    made.put_in_place()
             work.remove()
         report = ConversionReport(
             target,
@@ -124,17 +142,23 @@ def convert(
             tuple(recorded),
             method.statistics,
             method.folds,
-            method.notes,
+            (*method.notes, *([made.note] if made is not None and made.note else [])),
             method.coverage,
             output.paths,
             read_back.answer.text,
+            made,
         )
         write_report(report)
         return report
 
 
 def _write(
-    plan: Plan, maker: TensorMaker, output: GgufOutput, work: WorkFolder, progress: ConversionProgress
+    plan: Plan,
+    maker: TensorMaker,
+    work_of: Callable[[TensorPlan], int],
+    output: GgufOutput,
+    work: WorkFolder,
+    progress: ConversionProgress,
 ) -> list[TensorRecord]:
     """Write what an earlier run has not written already. Returns the records of all tensors, in their order."""
     journal = TensorJournal(work.journal, output.bring_to_disk)
@@ -144,6 +168,7 @@ def _write(
     records = {number: earlier[number].record for number in restored}
     numbers = {tensor.tensor.name: number for number, tensor in enumerate(plan.tensors)}
     if records:
+        progress.skip(sum(work_of(plan.tensors[number]) for number in records))
         progress.tensors_kept([records[number] for number in sorted(records)], len(plan.tensors))
     with journal:
         for made in maker.make([tensor for number, tensor in enumerate(plan.tensors) if number not in records]):
@@ -176,16 +201,25 @@ def dry_run(
     named = named_model(model, options.source.revision)
     model_path = local_path(named, options.source_access, target.parent, progress)
     with _opened(model_path, target, options, progress) as source:
+        projector = find_projector(model_path, options.source_access, options.projector)
         plan = _plan_ahead(source, options, proposals)
         if isinstance(proposals, BudgetRequest):
             chosen = propose_to_size(source, proposals, options, options.statistics, None, progress)
             plan = _plan(source, options, chosen)
-        return PlannedFile.of(plan, source)
+        path = None if projector is None else projector_path(target, projector.type)
+        return replace(PlannedFile.of(plan, source), projector=path)
+
+
+def _check_same_revision(target: Path, options: ConversionOptions, revision: HubRevision) -> None:
+    """Before it is downloaded. Raises ResumeError where the work to go on with is of another one."""
+    if options.resume:
+        check_resumable(target, options.source.work_dir, hub_facts(revision))
 
 
 def _files(named: Path | HubModel, target: Path, options: ConversionOptions) -> tuple[list[Path], list[Path]]:
     """What is written, and what is read as far as it is known before the model is open."""
     outputs, inputs = [target, report_path(target)], [text.path for text in options.calibration.texts]
+    inputs += [option.file for option in options.source.converter_options if option.file is not None]
     if isinstance(named, Path):
         inputs.insert(0, named)
     if options.statistics is not None:

@@ -79,6 +79,13 @@ def add_source_options(parser: argparse.ArgumentParser, beside: str) -> None:
         metavar="REV",
         help="branch, tag or commit of a model that is named by its id on the Hugging Face Hub (default: main)",
     )
+    add(
+        "--hf-option",
+        metavar="OPT[=VALUE]",
+        action="append",
+        default=[],
+        help="option of llama.cpp's converter of Hugging Face folders, without its dashes; may be repeated",
+    )
     add("--llama-dir", type=Path, metavar="DIR", help=f"{tree} (default: that of eoq setup)")
     add(
         "--work-dir",
@@ -92,7 +99,13 @@ def source_access(arguments: argparse.Namespace, *, allow_requantize: bool = Fal
     """How the model is opened."""
     from converter.options import SourceAccess
 
-    return SourceAccess(allow_requantize, arguments.llama_dir, arguments.work_dir, revision=arguments.revision)
+    return SourceAccess(
+        allow_requantize,
+        arguments.llama_dir,
+        arguments.work_dir,
+        revision=arguments.revision,
+        hf_options=tuple(arguments.hf_option),
+    )
 
 
 def add_budget_options(group: argparse._ActionsContainer) -> None:
@@ -119,6 +132,16 @@ def budget_request(
     size, memory = (text and parse_size(text, option if needs_unit else None) for option, text in sizes.items())
     budget = Budget(arguments.target_bpw, size, memory, context)
     return BudgetRequest(budget, **given(codes=arguments.codes), **others)
+
+
+def add_log_json(group: argparse._ActionsContainer) -> None:
+    """Add the place of an EventLog."""
+    group.add_argument(
+        "--log-json",
+        metavar="FILE",
+        help="also tell of progress in JSON lines, for programs; - for standard error, which has nothing else then "
+        "(default: no such log)",
+    )
 
 
 def given(**options: object) -> dict[str, Any]:

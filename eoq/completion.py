@@ -42,7 +42,7 @@ class _Values(BaseCompleter):
             return [before + kind.name.lower() for kind in WEIGHT_TYPES]
         if metavar in ("DIR", "FOLDER", "TREE"):
             return DirectoriesCompleter()(prefix=prefix)
-        if action.type is Path or metavar.startswith("FILE"):
+        if action.type is Path or metavar.startswith(("FILE", "MODEL")):
             suffix = metavar.partition(".")[2]
             return FilesCompleter([suffix] if suffix else [])(prefix=prefix)
         return []

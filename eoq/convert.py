@@ -9,12 +9,14 @@ from eoq.common_options import (
     MODEL_HELP,
     add_budget_options,
     add_calibration_options,
+    add_log_json,
     add_source_options,
     budget_request,
     calibration_options,
     given,
     source_access,
 )
+from terminal.event_log import EventLog
 from terminal.text import say
 from terminal.tool import run_tool
 
@@ -112,6 +114,12 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="share of the inputs' correlations not to rely on (default: 0.5 up to 52,000 tokens, 0.2 from 131,072 on)",
     )
     how("--effort", type=int, metavar="N", help="how widely to search eoq2t to eoq5t, 1 (fast) to 3 (default: 2)")
+    add(
+        "--mmproj",
+        choices=("f16", "bf16", "f32", "q8_0", "none"),
+        help="type of the file for images and sound, mmproj-OUT-TYPE.gguf, that is written beside the output of a "
+        "folder with such parts; none: leave them out (default: f16)",
+    )
     add("--allow-requantize", action="store_true", help="accept a model that is quantised already")
     add("--resume", action="store_true", help="go on with a conversion to OUT.gguf that broke off, if there is one")
     add(
@@ -138,6 +146,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("--quantized-by", metavar="NAME", help="who makes the file, for its metadata (default: as the model has it)")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
+    add_log_json(parser)
     return parser
 
 
@@ -169,15 +178,17 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     return arguments
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, log: EventLog) -> None:
     from converter import ConversionOptions, ConversionProgress, RoundingOptions, TypeOptions, convert, dry_run
     from converter.errors import StatisticsError
     from converter.plan.tables import size_lines, split_lines, tensor_lines
     from converter.report import report_path
     from converter.report.display import ConversionDisplay
+    from converter.report.logged_conversion import LoggedConversion, totals
     from converter.sizes import parse_size
     from output_files.target import check_outputs
 
+    log.open([arguments.output, report_path(arguments.output)])
     if arguments.imatrix and not arguments.imatrix.exists():
         raise StatisticsError(f"the imatrix {arguments.imatrix} does not exist; make it with llama-imatrix")
     types = (arguments.type or "").split(",")
@@ -204,6 +215,7 @@ def run(arguments: argparse.Namespace) -> None:
         allow_partial_statistics=arguments.allow_partial_stats,
         calibration=calibration_options(arguments),
         source=source_access(arguments, allow_requantize=arguments.allow_requantize),
+        projector=arguments.mmproj,
         ray=arguments.ray,
         split=_split_limit(arguments),
         quantized_by=arguments.quantized_by,
@@ -216,18 +228,23 @@ def run(arguments: argparse.Namespace) -> None:
         return
     proposals = _proposals(arguments)
     if arguments.dry_run:
-        planned = dry_run(arguments.model, arguments.output, options, proposals=proposals)
+        progress = LoggedConversion(log, ConversionProgress())
+        planned = dry_run(arguments.model, arguments.output, options, progress, proposals)
         splits = split_lines(planned, arguments.output, options.split) if options.split else []
-        say([*tensor_lines(planned), "", *size_lines(planned, _context(arguments, planned)), *splits])
+        beside = [] if planned.projector is None else [f"projector, for images or sound: {planned.projector}"]
+        say([*tensor_lines(planned), "", *size_lines(planned, _context(arguments, planned)), *splits, *beside])
+        log.ended(bytes=planned.file_bytes)
         return
     if arguments.quiet:
-        convert(arguments.model, arguments.output, options, ConversionProgress(), proposals)
+        progress = LoggedConversion(log, ConversionProgress())
+        log.ended(**totals(convert(arguments.model, arguments.output, options, progress, proposals)))
         return
     with ConversionDisplay() as display:
-        report = convert(arguments.model, arguments.output, options, display, proposals)
+        report = convert(arguments.model, arguments.output, options, LoggedConversion(log, display), proposals)
     display.summary(report)
     if arguments.table:
         display.table(report)
+    log.ended(**totals(report))
 
 
 def _convert_to(types: Sequence[str], arguments: argparse.Namespace, options: "ConversionOptions") -> None:
@@ -285,4 +302,6 @@ def _split_limit(arguments: argparse.Namespace) -> "SplitLimit | None":
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    return run_tool(run, parse_arguments(words, prog))
+    arguments = parse_arguments(words, prog)
+    log = EventLog(arguments.log_json, "convert")
+    return run_tool(lambda arguments: run(arguments, log), arguments, log=log)

@@ -41,14 +41,20 @@ def conversion_facts(
     if options.source.work_dir is not None:
         facts[WORK_DIR] = str(options.source.work_dir.resolve())
     if hub is not None:
-        facts[f"the commit of {hub.id}"] = hub.commit
+        facts |= hub_facts(hub)
     facts |= {file.name: _of_file(file) for file in files}
+    facts |= {f"--hf-option {o.name}": _of_file(o.file) for o in options.source.converter_options if o.file is not None}
     if options.rounding.is_calibrated:
         facts |= {"--threads": str(options.threads), "--device": options.rounding.device}
         facts |= library_versions()
         if options.statistics is None:
             facts |= _of_calibration(options.calibration)
     return _writable(facts)
+
+
+def hub_facts(revision: HubRevision) -> dict[str, str]:
+    """Facts of a model of the Hugging Face Hub that are known before it is downloaded."""
+    return {f"the commit of {revision.id}": revision.commit}
 
 
 def library_versions() -> dict[str, str]:

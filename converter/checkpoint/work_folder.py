@@ -30,6 +30,7 @@ WORK_DIR = "--work-dir"
 """The fact that says where the other folder is."""
 _OURS = re.compile(
     r"\.?(facts\.json|tensors\.jsonl|plan\.json|statistics\.gguf)(\..*\.part)?|source\.(gguf|part)|output-\d{5}\.gguf"
+    r"|mmproj-\w+\.(gguf|part)"
     r"|calibration-\d+"
 )
 _LONGEST = 200
@@ -120,7 +121,8 @@ class WorkFolder:
 
     def contents(self) -> str:
         """What there is to go on with, in words; empty if it is nothing."""
-        found = ["the intermediate GGUF"] * self.source.exists()
+        found = ["the projector"] * any(self.path.glob("mmproj-*.gguf"))
+        found += ["the intermediate GGUF"] * self.source.exists()
         if self.statistics.exists():
             found.append("the calibration")
         elif any(self.large.glob("calibration-*/*.checkpoint")):
@@ -169,6 +171,17 @@ class WorkFolder:
         self._facts = {}
         if size:
             _log.warning("note: removed what an unfinished run left in %s (%s)%s", self.path, size_text(size), hint)
+
+
+def check_resumable(target: Path, work_dir: Path | None, facts: Mapping[str, str]) -> None:
+    """Refuse what `work_folder` would refuse for these facts alone, before the others are known.
+
+    Raises ResumeError where there is work to go on with, and it has others.
+    """
+    work = WorkFolder(target, work_dir)
+    earlier = read_facts(work.path / _FACTS).get("conversion", {})
+    if work.contents() and (change := _difference({key: earlier[key] for key in facts if key in earlier}, facts)):
+        raise work._other(change)
 
 
 @contextmanager

@@ -78,6 +78,8 @@ def open_model(
         ) as source:
             yield source
         return
+    if access.hf_options:
+        raise OptionError(f"--hf-option is for Hugging Face folders, and {model_path} is none; leave it out")
     source = open_gguf(model_path)
     check_not_input(target, source.paths)
     yield source
@@ -96,7 +98,7 @@ def _open_hf_folder(
     kept: Path | None,
 ) -> Iterator[Source]:
     folder = read_hf_folder(path, access.allow_requantize, access.keeps_mxfp4)
-    check_not_input(target, model_files(path))
+    check_not_input(target, [*model_files(path), *(option.file for option in access.converter_options)])
     llama_dir = find_llama_dir(access.llama_dir)
     work_dir = access.work_dir or target.parent
     needs = [
@@ -112,7 +114,7 @@ def _open_hf_folder(
     def make(gguf: Path) -> None:
         progress.stage("Hugging Face folder to GGUF", folder.gguf_bytes)
         with unchanged(file_states(files)):
-            convert_to_gguf(folder, gguf, llama_dir, threads, progress)
+            convert_to_gguf(folder, gguf, llama_dir, threads, progress, access)
 
     if kept is not None:
         partial = kept.with_suffix(".part")

@@ -1,6 +1,7 @@
 """What a planned file will take: on disk, and in memory with the cache of keys and values."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from converter.plan.plan import Plan
 from gguf_files.header import align
@@ -35,6 +36,8 @@ class PlannedFile:
     kv_bytes_per_token: int | None
     """In F16; None where the architecture keeps something else, or does not say."""
     trained_context: int | None
+    projector: Path | None = None
+    """The file for images and sound that is written beside."""
 
     @classmethod
     def of(cls, plan: Plan, source: Source) -> "PlannedFile":

@@ -29,6 +29,7 @@ def as_json(report: ConversionReport) -> dict[str, Any]:
         "version": VERSION,
         "file": (report.files[0] if report.files else report.target).name,
         "files": [path.name for path in report.files],
+        "projector": None if report.projector is None else report.projector.target.name,
         "method": report.method,
         "options": list(report.options),
         "statistics": report.statistics,

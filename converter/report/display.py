@@ -35,8 +35,10 @@ class ConversionDisplay(ConversionProgress):
     def advance(self, amount: int) -> None:
         self._bar.advance(amount)
 
+    def skip(self, amount: int) -> None:
+        self._bar.skip(amount)
+
     def tensors_kept(self, records: Sequence[TensorRecord], count: int) -> None:
-        self._bar.advance(sum(record.plan.tensor.weights for record in records))
         self._bar.print(f"[{len(records)}/{count}] tensors are kept from the run that broke off")
 
     def tensor_done(self, record: TensorRecord, number: int, count: int) -> None:
@@ -100,6 +102,8 @@ def summary_lines(report: ConversionReport) -> list[str]:
     ]
     if len(report.files) > 1:
         lines.append(f"splits: {len(report.files)} files, {report.files[0].name} to {report.files[-1].name}")
+    if report.projector:
+        lines.append(f"projector: {report.projector.text}")
     if report.read_back:
         lines.append(f"read back: the same as what was written; {report.read_back}")
     if report.statistics:

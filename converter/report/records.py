@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from converter.ingest.projector import MadeProjector
 from converter.plan import TensorPlan
 from converter.rounding.rounded_rows import WeightedError
 
@@ -141,6 +142,8 @@ class ConversionReport:
     """The output: `target`, or its splits."""
     read_back: str | None = None
     """What llama.cpp's own reader said of the finished file."""
+    projector: MadeProjector | None = None
+    """The file for images and sound that lies beside the output."""
 
     @property
     def path(self) -> Path:

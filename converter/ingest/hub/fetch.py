@@ -14,7 +14,7 @@ from converter.errors import HubError
 from converter.ingest.hf_folder import read_config
 from converter.ingest.hub import downloader
 from converter.ingest.hub.choice import CONFIG, HubFile, check_can_be_read, small_files, weight_files
-from converter.ingest.hub.names import HubModel
+from converter.ingest.hub.names import HubModel, HubRevision
 from converter.ingest.safetensors_folder import WHOLE, read_index
 from converter.ingest.stored_quantization import check_not_quantized
 from converter.ingest.watched import run_watched
@@ -50,17 +50,30 @@ class _Failure(Exception):
         self.kind, self.reason = kind, reason
 
 
-def local_path(named: Path | HubModel, access: SourceAccess, beside: Path, progress: Progress) -> Path:
+def local_path(
+    named: Path | HubModel,
+    access: SourceAccess,
+    beside: Path,
+    progress: Progress,
+    check: Callable[[HubRevision], None] | None = None,
+) -> Path:
     """Where a model lies on this machine; one of the hub is fetched as `fetch_model` does."""
-    return named if isinstance(named, Path) else fetch_model(named, access, beside, progress)
+    return named if isinstance(named, Path) else fetch_model(named, access, beside, progress, check)
 
 
-def fetch_model(model: HubModel, access: SourceAccess, beside: Path, progress: Progress) -> Path:
+def fetch_model(
+    model: HubModel,
+    access: SourceAccess,
+    beside: Path,
+    progress: Progress,
+    check: Callable[[HubRevision], None] | None = None,
+) -> Path:
     """The folder in the cache with all that a conversion reads; what it lacks is downloaded first.
 
     What the small files tell against the model is said before any weights are downloaded, and so is too little room for
-    them and for an intermediate GGUF in the folder `beside`. Where the hub does not answer, the cache alone serves.
-    Raises HubError, SourceError, TargetError or NoProgramError.
+    them and for an intermediate GGUF in the folder `beside`. Before anything is downloaded, `check` hears of what it
+    is, and may raise an error. Where the hub does not answer, the cache alone serves. Raises HubError, SourceError,
+    TargetError or NoProgramError.
     """
     find_llama_dir(access.llama_dir)
     try:
@@ -69,6 +82,8 @@ def fetch_model(model: HubModel, access: SourceAccess, beside: Path, progress: P
         folder = _cached(model, failure)
         _check_complete(model, folder, access, failure)
         return folder
+    if check is not None:
+        check(HubRevision(model.id, listing.commit))
     check_can_be_read(model, listing.files, listing.bases)
     folder = _downloaded(model, model.revision, small_files(listing.files), listing)
     index = _checked_index(folder, access)
@@ -103,7 +118,7 @@ def _asked(model: HubModel) -> _Listing:
         files = {}
         for file in info.siblings:
             blob = file.lfs.sha256 if file.lfs else file.blob_id
-            files[file.rfilename] = HubFile(file.rfilename, file.size or 0, blob or "")
+            files[file.rfilename] = HubFile(file.rfilename, max(0, int(file.size or 0)), str(blob))
     except Exception as error:
         failure = _Failure(*downloader.failure_of(error))
         if failure.kind in _NO_ANSWER:

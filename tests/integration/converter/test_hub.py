@@ -63,6 +63,7 @@ def test_a_branch_that_has_moved_is_seen(hub: Hub, model: Repository, folder: Pa
     model.change(model.files | {"README.md": b"better"})
     ended = run(hub, *words, "--resume")
     assert_refused(ended, f"is of a conversion with the commit of {ID} {first} and not {model.commit}")
+    assert not (hub.home / "hub" / "models--org--nice-model" / "snapshots" / model.commit).exists()
     model.branches["v1"] = first
     ended = run(hub, *words, "--resume", "--revision", "v1")
     assert ended.returncode == 0, ended.stderr

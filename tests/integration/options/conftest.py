@@ -105,7 +105,7 @@ class Place:
 
 
 def from_folder(tool: str, *words: str) -> Effect:
-    """--llama-dir and --work-dir of a tool; `{hf}` in its words is a Hugging Face folder."""
+    """--llama-dir, --work-dir and --hf-option of a tool; `{hf}` in its words is a Hugging Face folder."""
 
     def check(place: Place) -> None:
         empty, work = place.folder / "empty", place.folder / "work"
@@ -115,8 +115,10 @@ def from_folder(tool: str, *words: str) -> Effect:
         command = [tool, *(word.format(**names) for word in words)]
         assert f"{empty} is no llama.cpp source tree" in refused(*command, "--llama-dir", empty)
         calls = len(place.inputs.calls)
-        done(*command, "--llama-dir", place.inputs.llama_dir, "--work-dir", work)
+        passed_on = ("--hf-option", "model-name=A Name", "--hf-option=--fuse-qkv")
+        done(*command, "--llama-dir", place.inputs.llama_dir, "--work-dir", work, *passed_on)
         call = place.inputs.calls[calls]
+        assert {"--model-name=A Name", "--fuse-qkv"} <= set(call)
         assert work in Path(call[call.index("--outfile") + 1]).parents and not list(work.iterdir())
 
     return check

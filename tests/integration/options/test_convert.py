@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.integration.options.conftest import Place, from_folder
-from tests.integration.options.tools import HUB, REVISIONS, Effect, Walk, checks, done, refused
+from tests.integration.options.tools import HF_OPTIONS, HUB, REVISIONS, Effect, Walk, checks, done, refused
 from tests.samples.gguf_samples import as_type, random_weights, write_gguf
 from tests.unit.converter.statistics.test_imatrix import write_imatrix
 
@@ -263,6 +263,7 @@ EFFECTS: dict[str, Effect | str] = {
     "--calib-memory": asks("--calib-memory", 0.5, "--memory", "536"),
     "--gpu-layers": asks("--gpu-layers", 7, "-ngl", "7"),
     "--all-experts": all_experts,
+    "--mmproj": "tests/integration/converter/test_projector.py::test_its_type_is_chosen",
     "--resume": f"{COMMAND_LINE}::test_an_interrupted_conversion_is_gone_on_with",
     "--split-max-size": f"{COMMAND_LINE}::test_splits_are_told",
     "--split-max-tensors": f"{COMMAND_LINE}::test_splits_are_told",
@@ -276,12 +277,14 @@ EFFECTS: dict[str, Effect | str] = {
     "--allow-requantize": allow_requantize,
     "--threads": threads,
     "--revision": f"{HUB}::test_every_tool_takes_ids_and_revisions",
+    "--hf-option": work_dir,
     "--llama-dir": work_dir,
     "--work-dir": work_dir,
     "--evaluate": f"{RELEASE}::test_files_are_measured_for_their_card",
     "--quantized-by": quantized_by,
     "--table": table,
     "--quiet": quiet,
+    "--log-json": "tests/integration/options/test_log_json.py::test_a_conversion",
 }
 WRONG = {
     "--type": {
@@ -303,12 +306,14 @@ WRONG = {
     "--llama-bin": {"none": "none has no program llama-moments"},
     "--device": {"nonsense": "nonsense", "": "device"},
     "--revision": REVISIONS,
+    "--hf-option": HF_OPTIONS,
     "--llama-dir": {"none": "none is no llama.cpp source tree"},
     "--work-dir": {"none": "the work folder none does not exist"},
     "--split-max-size": {"8": "'8' is no size", "0G": "'0G' is no size", "9999999999G": "is no size"},
     "--max-memory": {"8": "'8' is no size", "1M": "--max-memory 1M is too little"},
     "--evaluate": {"none.txt": "none.txt", "{m}": "llama-perplexity"},
     "--quantized-by": {"": "'' is no name", "a\nb": "is no name", "x" * 201: "more than 200 letters"},
+    "--log-json": {"none/log": "none of the output does not exist", "{m}": "is no log of an earlier run"},
     "--ray": {"head": "'head' is no address of a Ray cluster", "ray://head:10001": "give HOST:PORT"},
 }
 WORDS = ("{m}", "{out}/m.gguf", "--llama-bin", "{bin}", "--calib", "self")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.integration.converter.test_plan_command import model
 from tests.integration.options.conftest import Place, from_folder
-from tests.integration.options.tools import HUB, REVISIONS, Effect, Walk, checks, done
+from tests.integration.options.tools import HF_OPTIONS, HUB, REVISIONS, Effect, Walk, checks, done
 from tests.samples.check_program import LOADS, check_program
 
 __all__ = ["model"]
@@ -55,6 +55,7 @@ VERIFY = Walk(
         "--threads": verify_threads,
         "--llama-bin": verify_llama_bin,
         "--revision": f"{HUB}::test_every_tool_takes_ids_and_revisions",
+        "--hf-option": from_hf_folder,
         "--llama-dir": from_hf_folder,
         "--work-dir": from_hf_folder,
     },
@@ -62,6 +63,7 @@ VERIFY = Walk(
         "--against": {"none": "none does not exist"},
         "--json": {"none/v.json": "none of the output does not exist"},
         "--revision": REVISIONS,
+        "--hf-option": HF_OPTIONS,
         "--llama-dir": {"none": "none is no llama.cpp source tree"},
         "--work-dir": {"none": "the work folder none does not exist"},
     },
@@ -109,11 +111,13 @@ DATASET = Walk(
         "--x": x,
         "--threads": dataset_threads,
         "--revision": f"{HUB}::test_every_tool_takes_ids_and_revisions",
+        "--hf-option": from_a_folder,
         "--llama-dir": from_a_folder,
         "--work-dir": from_a_folder,
     },
     {
         "--revision": REVISIONS,
+        "--hf-option": HF_OPTIONS,
         "--llama-dir": {"none": "none is no llama.cpp source tree"},
         "--work-dir": {"none": "the work folder none does not exist"},
     },

@@ -13,7 +13,7 @@ from converter.plan.planners.fastewq import DATASET
 from gguf_files.source import open_gguf
 from tests.integration.converter.test_plan_command import LLAMA_8B, model
 from tests.integration.options.conftest import Place, from_folder
-from tests.integration.options.tools import HUB, REVISIONS, Effect, Walk, checks, done, refused
+from tests.integration.options.tools import HF_OPTIONS, HUB, REVISIONS, Effect, Walk, checks, done, refused
 from tests.unit.converter.statistics.test_imatrix import write_imatrix
 
 __all__ = ["model"]
@@ -203,10 +203,13 @@ EFFECTS: dict[str, Effect | str] = {
     "--type": base_type,
     "--threads": threads,
     "--revision": f"{HUB}::test_every_tool_takes_ids_and_revisions",
+    "--hf-option": from_hf_folder,
     "--llama-dir": from_hf_folder,
     "--work-dir": from_hf_folder,
+    "--log-json": "tests/integration/options/test_log_json.py::test_a_plan",
 }
 WRONG = {
+    "--log-json": {"none/log": "none of the output does not exist", "{m}": "is no log of an earlier run"},
     "--json": {"none/plan.json": "none of the output does not exist"},
     "--plot": {"none/plan.png": "none of the output does not exist"},
     "--tensor-type": {"attn_q": "not of the form REGEX=TYPE", "attn_q=q4_k": "unknown tensor type 'q4_k'"},
@@ -229,6 +232,7 @@ WRONG = {
     "--preset": {"best": "no preset 'best'"},
     "--type": {"eoq9": "eoq9"},
     "--revision": REVISIONS,
+    "--hf-option": HF_OPTIONS,
     "--llama-dir": {"none": "none is no llama.cpp source tree"},
     "--work-dir": {"none": "the work folder none does not exist"},
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.options.conftest import Place, from_folder
-from tests.integration.options.tools import HUB, REVISIONS, Effect, Walk, checks, done, refused
+from tests.integration.options.tools import HF_OPTIONS, HUB, REVISIONS, Effect, Walk, checks, done, refused
 
 
 def collect(place: Place, *words: object) -> list[str]:
@@ -59,15 +59,19 @@ EFFECTS: dict[str, Effect | str] = {
     "collect --llama-bin": llama_bin,
     "collect --threads": asks("--threads", 3, asked="-t 3"),
     "collect --revision": f"{HUB}::test_every_tool_takes_ids_and_revisions",
+    "collect --hf-option": from_hf_folder,
     "collect --llama-dir": from_hf_folder,
     "collect --work-dir": from_hf_folder,
     "collect --quiet": quiet,
+    "collect --log-json": "tests/integration/options/test_log_json.py::test_a_calibration_counts_tokens",
 }
 WRONG = {
     "collect --calib": {"none.txt": "none.txt", "{text}:0": "must be above 0, not 0"},
     "collect --llama-bin": {"none": "none has no program llama-moments"},
     "collect --revision": REVISIONS,
+    "collect --hf-option": HF_OPTIONS,
     "collect --llama-dir": {"none": "none is no llama.cpp source tree"},
+    "collect --log-json": {"none/log": "none of the output does not exist", "{m}": "is no log of an earlier run"},
     "collect --work-dir": {"none": "the work folder none does not exist"},
 }
 WORDS = ("{out}/s.stats", "--llama-bin", "{bin}", "--calib", "self")

@@ -18,6 +18,15 @@ from eoq.__main__ import COMMANDS, main
 ROOT = Path(__file__).resolve().parents[3]
 HUB = "tests/integration/converter/test_hub.py"
 """Has the checks of --revision, whose wrong values are everywhere the same."""
+HF_OPTIONS = {
+    "nonsense": "is not passed on to llama.cpp's converter; choose of model-name=NAME, metadata=FILE, no-mtp",
+    "outtype=f32": "the intermediate file and its type are EOQ's matter",
+    "fuse-qkv=1": "--hf-option fuse-qkv takes no value",
+    "model-name": "--hf-option model-name needs a value: model-name=NAME",
+    "metadata=none": "there is no file none",
+    "fuse-qkv": "--hf-option is for Hugging Face folders",
+}
+"""Wrong values of --hf-option; the last is of a model that is no folder."""
 REVISIONS = {"main": "--revision is for a model of the Hugging Face Hub (org/name)", " ": "--revision is empty"}
 
 

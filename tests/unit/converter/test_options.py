@@ -8,10 +8,12 @@ import pytest
 from converter.errors import OptionError
 from converter.options import (
     ConversionOptions,
+    HfOption,
     RoundingOptions,
     SourceAccess,
     TypeOptions,
     check_threads,
+    parse_hf_option,
     parse_override,
 )
 from converter.type_choice import ORDINARY_TYPES, parse_type
@@ -124,3 +126,28 @@ def test_what_is_recorded_is_what_decides_the_bytes() -> None:
 def test_options_of_calibration_that_mean_nothing(make: Callable[[], object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         make()
+
+
+@pytest.mark.parametrize("text", ["model-name=A = B", "--model-name=A = B"])
+def test_an_option_of_the_hf_converter(text: str) -> None:
+    option = parse_hf_option(text)
+    assert option == HfOption("model-name", "A = B") and option.words == ["--model-name=A = B"]
+    assert parse_hf_option("no-mtp").words == ["--no-mtp"]
+
+
+def test_files_of_the_hf_converter_are_recorded_without_their_place(tmp_path: Path) -> None:
+    file = tmp_path / "card.json"
+    file.write_text("{}")
+    access = SourceAccess(hf_options=(f"metadata={file}", "fuse-qkv", "model-name=A"))
+    assert [option.file for option in access.converter_options] == [file, None, None]
+    assert ConversionOptions(source=access).recorded()[-3:] == [
+        "hf-option=metadata",
+        "hf-option=fuse-qkv",
+        "hf-option=model-name=A",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "=x", "outfile=x", "no-mtp=", "model-name=", "metadata=/", "verbose", "MTP"])
+def test_what_is_not_passed_on_to_the_hf_converter(text: str) -> None:
+    with pytest.raises(OptionError, match="--hf-option"):
+        SourceAccess(hf_options=(text,))
