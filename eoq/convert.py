@@ -34,6 +34,7 @@ examples:
   eoq convert model-F16.gguf model-EOQ4.gguf --calib my-text.txt --stats model.stats
   eoq convert model-F16.gguf model-EOQ4.gguf --imatrix imatrix.gguf
   eoq convert model-F16.gguf model-ewq.gguf --plan plan.json --dry-run
+  eoq convert models/SmolLM2-135M folder --type eoq3t,eoq4t,eoq5t --evaluate text.txt
   eoq convert model-F16.gguf model-5GB.gguf --target-size 5.2GB
   eoq convert model-F16.gguf model-8GiB.gguf --fit-memory 8GiB --context 8192
 """

@@ -70,7 +70,10 @@ def make_release(
     with made_folder(folder), ExitStack() as stack:
         card, beside = folder / "README.md", folder / _WORK
         check_replaceable(card)
-        stack.enter_context(claimed([card], inputs))
+        written = [card]
+        if options.statistics is not None:
+            (inputs if options.statistics.exists() else written).append(options.statistics)
+        stack.enter_context(claimed(written, inputs))
         check_needs(named, beside, options)
         model_path = local_path(named, options.source_access, folder, progress)
         facts = conversion_facts(source_files(model_path), _recorded(by_type), options, hub_revision(model_path))
@@ -82,7 +85,7 @@ def make_release(
         name = model_name(source)
         targets = {type_name: folder / file_name(name, type_name) for type_name in by_type}
         outputs = [path for target in targets.values() for path in (target, report_path(target))]
-        check_outputs(outputs, [*inputs, *source.paths])
+        check_outputs([*written, *outputs], [*inputs, *source.paths])
         for type_name, plan in plans.items():
             options = within_memory(options, plan, source)
             check_splits(targets[type_name], plan, options, [*inputs, *source.paths])

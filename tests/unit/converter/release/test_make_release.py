@@ -195,8 +195,8 @@ def test_other_options_are_another_release(source: Path, folder: Path) -> None:
         make_release(source, folder, ["eoq3", "eoq5"], replace(TO_NEAREST, resume=True))
 
 
-def test_one_intermediate_gguf_and_one_calibration(folder: Path, tmp_path: Path, make_model: MakeModel) -> None:
-    """Programs that stand in for llama.cpp's count their calls."""
+def test_one_intermediate_gguf_serves_all(folder: Path, tmp_path: Path, make_model: MakeModel) -> None:
+    """A stand-in for llama.cpp's converter counts its calls."""
     write_tiny_llama(tmp_path / "hf")
     gguf, calls = make_model("made.gguf"), tmp_path / "calls"
     code = (
