@@ -114,6 +114,8 @@ class SourceAccess:
     """Say that parts for images and sound are left out of the model; False for who sees to them."""
     hf_options: tuple[str, ...] = ()
     """`OPT` or `OPT=VALUE` of llama.cpp's converter of Hugging Face folders, as far as HF_OPTIONS has them."""
+    origin: str | None = None
+    """Page on the hub of what the model was made of, where its path does not tell."""
 
     def __post_init__(self) -> None:
         _ = self.converter_options

@@ -1,7 +1,7 @@
 """The conversion from end to end: runs the stages, knows their order and nothing of their insides."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ from converter.ingest import HubModel, HubRevision, hub_revision, local_path, na
 from converter.ingest.projector import find_projector, make_projector, projector_path
 from converter.memory import within_memory
 from converter.options import ConversionOptions
-from converter.plan import Plan, Proposals, resolve_plan
+from converter.plan import Plan, Proposals, TensorPlan, resolve_plan
 from converter.plan.memory import PlannedFile
 from converter.plan.plan import check_readable
 from converter.plan.planners import BudgetRequest
@@ -69,7 +69,7 @@ def convert(
     with ExitStack() as stack:
         outputs, inputs = _files(named, target, options)
         stack.enter_context(claimed(outputs, inputs))
-        _check_needs(named, target, options)
+        check_needs(named, target, options)
         maker_of = stack.enter_context(rounding_on(options, progress))
         check = partial(_check_same_revision, target, options)
         model_path = local_path(named, options.source_access, target.parent, progress, check)
@@ -87,7 +87,7 @@ def convert(
         workers = stack.enter_context(RowWorkers(options.threads))
         plan = _plan_ahead(source, options, proposals)
         options = within_memory(options, plan, source)
-        _check_splits(target, plan, options, [*inputs, *source.paths])
+        check_splits(target, plan, options, [*inputs, *source.paths])
         _check_space(source, target, plan, options, work)
         clock.add("reading the model", clock.total)
         with taken_statistics(source, work, plan, options, progress, clock) as measured:
@@ -99,7 +99,7 @@ def convert(
                 options = within_memory(options, plan, source)
             method = rounding_method(source, measured, plan, options, workers, progress, clock)
             plan = method.plan  # it may have grown
-            _check_splits(target, plan, options, [*inputs, *source.paths])
+            check_splits(target, plan, options, [*inputs, *source.paths])
             check_space((target.parent, plan.nbytes - work.allocated, f"the output {target.name}"))
             metadata = target_metadata(
                 source.metadata,
@@ -109,6 +109,7 @@ def convert(
                 method.statistics,
                 {} if measured is None else measured.imatrix,
                 options.quantized_by,
+                hub.url if (hub := hub_revision(model_path)) else options.source.origin,
             )
             output = GgufOutput(
                 target,
@@ -119,10 +120,12 @@ def convert(
                 split=options.split,
                 work=work.path,
             )
-            progress.stage("quantising", plan.weights)
+            work_of = method.rounder.work
+            progress.stage("quantising", sum(map(work_of, plan.tensors)))
             with output, clock.stage("rounding and writing"):
-                records = _write(plan, maker_of(method), output, work, progress)
+                records = _write(plan, maker_of(method), work_of, output, work, progress)
                 source.check_unchanged()
+                progress.stage("checking the output", 0)
                 read_back = _ReadBack(source, options)
                 output.commit(read_back)
                 if made is not None:
@@ -150,7 +153,12 @@ def convert(
 
 
 def _write(
-    plan: Plan, maker: TensorMaker, output: GgufOutput, work: WorkFolder, progress: ConversionProgress
+    plan: Plan,
+    maker: TensorMaker,
+    work_of: Callable[[TensorPlan], int],
+    output: GgufOutput,
+    work: WorkFolder,
+    progress: ConversionProgress,
 ) -> list[TensorRecord]:
     """Write what an earlier run has not written already. Returns the records of all tensors, in their order."""
     journal = TensorJournal(work.journal, output.bring_to_disk)
@@ -160,6 +168,7 @@ def _write(
     records = {number: earlier[number].record for number in restored}
     numbers = {tensor.tensor.name: number for number, tensor in enumerate(plan.tensors)}
     if records:
+        progress.skip(sum(work_of(plan.tensors[number]) for number in records))
         progress.tensors_kept([records[number] for number in sorted(records)], len(plan.tensors))
     with journal:
         for made in maker.make([tensor for number, tensor in enumerate(plan.tensors) if number not in records]):
@@ -184,7 +193,7 @@ def dry_run(
     """
     options, progress = options or ConversionOptions(), progress or ConversionProgress()
     target = resolve_target(Path(target))
-    if isinstance(proposals, BudgetRequest) and _statistics_folder(target, options) is not None:
+    if isinstance(proposals, BudgetRequest) and statistics_folder(target, options) is not None:
         raise StatisticsError(
             "a plan for a size goes by statistics, and --dry-run takes none: give --stats with a file that is there "
             "(`eoq stats collect MODEL FILE` makes it, or a conversion with --stats), or leave --dry-run out"
@@ -218,7 +227,7 @@ def _files(named: Path | HubModel, target: Path, options: ConversionOptions) -> 
     return outputs, inputs
 
 
-def _check_needs(named: Path | HubModel, target: Path, options: ConversionOptions) -> None:
+def check_needs(named: Path | HubModel, target: Path, options: ConversionOptions) -> None:
     """Ask for texts, statistics, device and program before the long steps. Raises EoqError."""
     if options.rounding.is_calibrated:
         check_texts(options.calibration.texts)
@@ -229,7 +238,7 @@ def _check_needs(named: Path | HubModel, target: Path, options: ConversionOption
 
         check_device(options.rounding.device)
     is_folder = isinstance(named, HubModel) or named.is_dir()
-    if is_folder and _statistics_folder(target, options) is not None:
+    if is_folder and statistics_folder(target, options) is not None:
         find_program(PROGRAM, options.calibration.llama_bin)
 
 
@@ -241,19 +250,19 @@ def _opened(
     work: WorkFolder | None = None,
 ) -> AbstractContextManager[Source]:
     least_bits = options.types.least_bits_per_weight
-    folder = _statistics_folder(target, options)
+    folder = statistics_folder(target, options)
     kept = work.source if work else None
     return open_model(model_path, target, options.source_access, options.threads, progress, least_bits, folder, kept)
 
 
-def _statistics_folder(target: Path, options: ConversionOptions) -> Path | None:
+def statistics_folder(target: Path, options: ConversionOptions) -> Path | None:
     """Where a calibration for this conversion is put; None where none is needed."""
     if not options.rounding.is_calibrated or (options.statistics is not None and options.statistics.exists()):
         return None
     return options.statistics.absolute().parent if options.statistics else options.source.work_dir or target.parent
 
 
-def _check_splits(target: Path, plan: Plan, options: ConversionOptions, inputs: Sequence[Path]) -> None:
+def check_splits(target: Path, plan: Plan, options: ConversionOptions, inputs: Sequence[Path]) -> None:
     """Where there may be splits, refuse those that would be written over an input, and older ones beside them."""
     if options.split is None:
         return
@@ -271,7 +280,7 @@ def _check_splits(target: Path, plan: Plan, options: ConversionOptions, inputs: 
 
 def _check_space(source: Source, target: Path, plan: Plan, options: ConversionOptions, work: WorkFolder) -> None:
     needs = [(target.parent, plan.nbytes - work.allocated, f"the output {target.name}")]
-    folder = _statistics_folder(target, options)
+    folder = statistics_folder(target, options)
     if folder is not None and plan.eoq_types and not work.statistics.exists():
         matrices = ((t.name, t.row_length, t.matrices) for t in source.tensors if t.dimensions > 1)
         needs.append((folder, least_size(matrices), "the statistics"))

@@ -44,13 +44,14 @@ class RoundedHere:
 
     def _tensor(self, plan: TensorPlan) -> RoundedTensor:
         started = time.perf_counter()
+        cost = self._rounder.cost(plan)
         parts: list[RoundedRows] = []
 
         def pieces() -> Iterator[Bytes]:
             for rows in self._rounder.rows(plan):
                 yield rows.data
                 parts.append(rows.without_data())
-                self._progress.advance(len(rows.data) * plan.tensor.row_length)
+                self._progress.advance(len(rows.data) * plan.tensor.row_length * cost)
 
         def record() -> TensorRecord:
             return _record(plan, parts, self._rounder.is_scaled(plan.tensor), time.perf_counter() - started)

@@ -12,6 +12,7 @@ from converter.plan import Plan, TensorPlan
 from converter.plan.unmeasured import check_coverage, coverage, with_bits_for_unmeasured
 from converter.report.records import FoldRecord, StageClock
 from converter.rounding import RoundedRows, Rounding, RoundToNearest, copy_rows, row_chunks
+from converter.rounding.cost import COPY
 from converter.scaling.folding import Fold, Folded, FoldedStatistics
 from converter.statistics import ShrunkStatistics, Statistics, check_statistics, open_statistics
 from gguf_files.source import Source
@@ -45,6 +46,14 @@ class Rounder:
         if self.folded is not None and self.folded.touches(plan.tensor.name):
             return _scaled_copy(plan.tensor, self.folded)
         return copy_rows(plan.tensor, self.source)
+
+    def cost(self, plan: TensorPlan) -> int:
+        """About how many nanoseconds each of the tensor's weights takes."""
+        return COPY if plan.is_copy else self.rounding.cost(plan)
+
+    def work(self, plan: TensorPlan) -> int:
+        """Of the whole tensor, in the same unit; for the time left."""
+        return plan.tensor.weights * self.cost(plan)
 
 
 @dataclass(frozen=True)

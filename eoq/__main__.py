@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "setup": ("llama_programs.build", "fetch, patch and build llama.cpp in the cache folder"),
+    "setup": ("llama_programs.setup", "fetch, patch and build llama.cpp in the cache folder"),
     "convert": ("eoq.convert", "convert a model to a GGUF file with EOQ tensor types"),
     "plan": ("eoq.plan", "plan which tensor gets which type"),
     "stats": ("eoq.stats", "collect, show, compare and merge statistics"),

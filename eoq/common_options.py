@@ -134,6 +134,16 @@ def budget_request(
     return BudgetRequest(budget, **given(codes=arguments.codes), **others)
 
 
+def add_log_json(group: argparse._ActionsContainer) -> None:
+    """Add the place of an EventLog."""
+    group.add_argument(
+        "--log-json",
+        metavar="FILE",
+        help="also tell of progress in JSON lines, for programs; - for standard error, which has nothing else then "
+        "(default: no such log)",
+    )
+
+
 def given(**options: object) -> dict[str, Any]:
     """The options that were given, so that the others keep the defaults of the library."""
     return {name: value for name, value in options.items() if value is not None}

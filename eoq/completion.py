@@ -37,8 +37,9 @@ class _Values(BaseCompleter):
 
     def __call__(self, *, prefix: str, action: argparse.Action, **_: object) -> Iterable[str]:
         metavar = str(action.metavar)
-        if metavar == "TYPE":
-            return [kind.name.lower() for kind in WEIGHT_TYPES]
+        if metavar.startswith("TYPE"):
+            before = prefix[: prefix.rfind(",") + 1] if "," in metavar else ""
+            return [before + kind.name.lower() for kind in WEIGHT_TYPES]
         if metavar in ("DIR", "FOLDER", "TREE"):
             return DirectoriesCompleter()(prefix=prefix)
         if action.type is Path or metavar.startswith(("FILE", "MODEL")):

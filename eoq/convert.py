@@ -9,18 +9,21 @@ from eoq.common_options import (
     MODEL_HELP,
     add_budget_options,
     add_calibration_options,
+    add_log_json,
     add_source_options,
     budget_request,
     calibration_options,
     given,
     source_access,
 )
+from terminal.event_log import EventLog
 from terminal.text import say
 from terminal.tool import run_tool
 
 if TYPE_CHECKING:
-    from converter import BudgetRequest
+    from converter import BudgetRequest, ConversionOptions
     from converter.plan import Proposals
+    from converter.plan.memory import PlannedFile
     from gguf_files.output import SplitLimit
 
 EXAMPLES = """\
@@ -31,6 +34,7 @@ examples:
   eoq convert model-F16.gguf model-EOQ4.gguf --calib my-text.txt --stats model.stats
   eoq convert model-F16.gguf model-EOQ4.gguf --imatrix imatrix.gguf
   eoq convert model-F16.gguf model-ewq.gguf --plan plan.json --dry-run
+  eoq convert models/SmolLM2-135M folder --type eoq3t,eoq4t,eoq5t --evaluate text.txt
   eoq convert model-F16.gguf model-5GB.gguf --target-size 5.2GB
   eoq convert model-F16.gguf model-8GiB.gguf --fit-memory 8GiB --context 8192
 """
@@ -46,8 +50,17 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help=MODEL_HELP)
-    add("output", metavar="OUT.gguf", type=Path, help="file to write; an existing one is replaced when all is done")
-    add("--type", metavar="TYPE", help="eoq2 … eoq6, eoq2t … eoq5t (default: eoq4)")
+    add(
+        "output",
+        metavar="OUT.gguf",
+        type=Path,
+        help="file to write, or folder for several types; existing files are replaced when they are done",
+    )
+    add(
+        "--type",
+        metavar="TYPE[,TYPE…]",
+        help="eoq2 … eoq6, eoq2t … eoq5t (default: eoq4); several make a folder of files by one calibration",
+    )
     add("--output-type", metavar="TYPE", help="type of output.weight, or of tied token embeddings (default: eoq6)")
     add("--token-embd-type", metavar="TYPE", help="type of the token embeddings (default: as the other weights)")
     add(
@@ -123,9 +136,17 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add_source_options(parser, beside="the output")
     ray = "round on a Ray cluster whose nodes see the same files: HOST:PORT, or auto for that of this machine"
     add("--ray", metavar="ADDRESS", help=f"{ray} (default: on this machine alone)")
+    add(
+        "--evaluate",
+        metavar="FILE",
+        type=Path,
+        help="for several types: measure the files on this text, other than that of the calibration, for their card "
+        "(default: no measurement)",
+    )
     add("--quantized-by", metavar="NAME", help="who makes the file, for its metadata (default: as the model has it)")
     add("--table", action="store_true", help="print a table of errors by tensor at the end")
     add("--quiet", action="store_true", help="print nothing but errors")
+    add_log_json(parser)
     return parser
 
 
@@ -138,6 +159,10 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
         parser.error("--dry-run begins nothing that could be gone on with; leave --resume out")
     if arguments.rtn and (arguments.stats or arguments.imatrix or arguments.calib):
         parser.error("--rtn uses no statistics; leave --stats, --imatrix and --calib out")
+    if arguments.evaluate and "," not in (arguments.type or ""):
+        parser.error("--evaluate is for several types, whose card has the results; for one file there is eoq eval")
+    if arguments.plan and "," in (arguments.type or ""):
+        parser.error("--plan would give all types the same tensors; leave it out, or name one type")
     sizes = ("target_bpw", "target_size", "fit_memory")
     named = next((f"--{name.replace('_', '-')}" for name in sizes if getattr(arguments, name) is not None), None)
     if named and arguments.plan:
@@ -153,24 +178,28 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     return arguments
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, log: EventLog) -> None:
     from converter import ConversionOptions, ConversionProgress, RoundingOptions, TypeOptions, convert, dry_run
     from converter.errors import StatisticsError
     from converter.plan.tables import size_lines, split_lines, tensor_lines
     from converter.report import report_path
     from converter.report.display import ConversionDisplay
+    from converter.report.logged_conversion import LoggedConversion, totals
     from converter.sizes import parse_size
     from output_files.target import check_outputs
 
+    types = (arguments.type or "").split(",")
+    outputs = [arguments.output, report_path(arguments.output)] if len(types) == 1 else []
+    log.open(outputs)
     if arguments.imatrix and not arguments.imatrix.exists():
         raise StatisticsError(f"the imatrix {arguments.imatrix} does not exist; make it with llama-imatrix")
-    check_outputs([arguments.output, report_path(arguments.output)], [arguments.plan])
+    check_outputs(outputs, [arguments.plan])
     options = ConversionOptions(
         types=TypeOptions(
             output_type=arguments.output_type,
             token_embd_type=arguments.token_embd_type,
             tensor_types=tuple(arguments.tensor_type),
-            **given(type=arguments.type),
+            **given(type=types[0] if arguments.type is not None else None),
         ),
         rounding=RoundingOptions(
             method="nearest" if arguments.rtn else arguments.rounding,
@@ -194,23 +223,62 @@ def run(arguments: argparse.Namespace) -> None:
         max_memory=None if arguments.max_memory is None else parse_size(arguments.max_memory, "--max-memory"),
         **given(threads=arguments.threads),
     )
+    if len(types) > 1:
+        _convert_to(types, arguments, options, log)
+        return
     proposals = _proposals(arguments)
     if arguments.dry_run:
-        planned = dry_run(arguments.model, arguments.output, options, proposals=proposals)
+        progress = LoggedConversion(log, ConversionProgress())
+        planned = dry_run(arguments.model, arguments.output, options, progress, proposals)
         splits = split_lines(planned, arguments.output, options.split) if options.split else []
         beside = [] if planned.projector is None else [f"projector, for images or sound: {planned.projector}"]
-        trained = None if arguments.fit_memory else planned.trained_context
-        context = arguments.context or trained or _CONTEXT
-        say([*tensor_lines(planned), "", *size_lines(planned, context), *splits, *beside])
+        say([*tensor_lines(planned), "", *size_lines(planned, _context(arguments, planned)), *splits, *beside])
+        log.ended(bytes=planned.file_bytes)
         return
     if arguments.quiet:
-        convert(arguments.model, arguments.output, options, ConversionProgress(), proposals)
+        progress = LoggedConversion(log, ConversionProgress())
+        log.ended(**totals(convert(arguments.model, arguments.output, options, progress, proposals)))
         return
     with ConversionDisplay() as display:
-        report = convert(arguments.model, arguments.output, options, display, proposals)
+        report = convert(arguments.model, arguments.output, options, LoggedConversion(log, display), proposals)
     display.summary(report)
     if arguments.table:
         display.table(report)
+    log.ended(**totals(report))
+
+
+def _convert_to(
+    types: Sequence[str], arguments: argparse.Namespace, options: "ConversionOptions", log: EventLog
+) -> None:
+    """Several types, into a folder."""
+    from converter.plan.tables import size_lines, split_lines, tensor_lines
+    from converter.release import ReleaseProgress, make_release, plan_release
+    from converter.release.display import ReleaseDisplay, release_lines
+    from converter.release.logged_release import LoggedRelease, release_totals
+
+    if arguments.dry_run:
+        progress = LoggedRelease(log, ReleaseProgress())
+        release_plan = plan_release(arguments.model, arguments.output, types, options, progress)
+        for path, planned in release_plan.items():
+            splits = split_lines(planned, path, options.split) if options.split else []
+            lines = [*tensor_lines(planned), "", *size_lines(planned, _context(arguments, planned)), *splits]
+            say([f"{path.name}:", *lines, ""])
+        log.ended(bytes=sum(planned.file_bytes for planned in release_plan.values()))
+        return
+    task = (arguments.model, arguments.output, types, options)
+    if arguments.quiet:
+        release = make_release(*task, LoggedRelease(log, ReleaseProgress()), arguments.evaluate)
+    else:
+        with ReleaseDisplay(with_table=arguments.table) as display:
+            release = make_release(*task, LoggedRelease(log, display), arguments.evaluate)
+        say(release_lines(release))
+    log.ended(**release_totals(release))
+
+
+def _context(arguments: argparse.Namespace, planned: "PlannedFile") -> int:
+    """Tokens that memory is counted for in a dry run."""
+    trained = None if arguments.fit_memory else planned.trained_context
+    return arguments.context or trained or _CONTEXT
 
 
 def _proposals(arguments: argparse.Namespace) -> "Proposals | BudgetRequest | None":
@@ -241,4 +309,6 @@ def _split_limit(arguments: argparse.Namespace) -> "SplitLimit | None":
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    return run_tool(run, parse_arguments(words, prog))
+    arguments = parse_arguments(words, prog)
+    log = EventLog(arguments.log_json, "convert")
+    return run_tool(lambda arguments: run(arguments, log), arguments, log=log)

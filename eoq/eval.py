@@ -5,6 +5,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from eoq.common_options import add_log_json
+from terminal.event_log import EventLog
 from terminal.text import say
 from terminal.tool import run_tool
 
@@ -34,19 +36,22 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("--work-dir", type=Path, metavar="DIR", help=f"{logits} (default: the temporary folder)")
     add("--base-logits", type=Path, metavar="FILE", help="keep them in this file, and use it again when it fits")
     add("--quiet", action="store_true", help="print nothing but the table and errors")
+    add_log_json(parser)
     return parser
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, log: EventLog) -> None:
     from evaluation import EvaluationOptions, EvaluationProgress, evaluate
     from evaluation.base_logits import kept_files
     from evaluation.display import EvaluationDisplay
+    from evaluation.logged import LoggedEvaluation
     from evaluation.plot import plot
     from evaluation.report import as_json, setting, table
     from output_files.claim import claimed
     from output_files.whole import write_whole
     from terminal.cores import available_cores
 
+    log.open([arguments.json, arguments.plot])
     options = EvaluationOptions(
         context=arguments.context,
         chunks=arguments.chunks,
@@ -60,18 +65,21 @@ def run(arguments: argparse.Namespace) -> None:
     inputs = [arguments.base, *arguments.models, arguments.text, *kept_files(arguments.base_logits)]
     task = (arguments.base, arguments.models, arguments.text, options)
     with claimed(outputs, inputs):
-        if arguments.quiet:
-            evaluation = evaluate(*task, EvaluationProgress(), outputs)
+        if arguments.quiet or log.takes_standard_error:
+            evaluation = evaluate(*task, LoggedEvaluation(log, EvaluationProgress()), outputs)
         else:
             with EvaluationDisplay() as display:
-                evaluation = evaluate(*task, display, outputs)
+                evaluation = evaluate(*task, LoggedEvaluation(log, display), outputs)
         say([setting(evaluation), "", *table(evaluation).splitlines()])
         if arguments.json:
             write_whole(arguments.json, json.dumps(as_json(evaluation), indent=2) + "\n")
         if arguments.plot:
             plot(evaluation, arguments.plot)
+    log.ended(report=arguments.json, chunks=evaluation.chunks, scored_tokens=evaluation.scored)
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    return run_tool(run, make_parser(prog).parse_args(words))
+    arguments = make_parser(prog).parse_args(words)
+    log = EventLog(arguments.log_json, "eval")
+    return run_tool(lambda arguments: run(arguments, log), arguments, log=log)

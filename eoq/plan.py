@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eoq.common_options import MODEL_HELP, add_budget_options, add_source_options, budget_request, given, source_access
+from eoq.common_options import (
+    MODEL_HELP,
+    add_budget_options,
+    add_log_json,
+    add_source_options,
+    budget_request,
+    given,
+    source_access,
+)
+from terminal.event_log import EventLog
 from terminal.text import say
 from terminal.tool import run_tool
 
@@ -100,6 +109,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     preset.add_argument("--preset", default="uniform", help="name; `--preset list` prints them (default: uniform)")
     preset.add_argument("--type", default="eoq4", metavar="TYPE", help="the base (default: eoq4)")
     add_source_options(parser, beside="the plan")
+    add_log_json(parser)
     return parser
 
 
@@ -120,7 +130,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
     return arguments
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, log: EventLog) -> None:
     from converter.ingest import named_model
     from converter.options import TypeOptions
     from converter.plan.cluster import parse_machines
@@ -128,6 +138,7 @@ def run(arguments: argparse.Namespace) -> None:
     from converter.plan.planners.presets import PRESETS
     from converter.planning import ModelPlan, plan_model
     from converter.report.display import ConversionDisplay
+    from converter.report.logged_conversion import LoggedConversion
     from output_files.claim import claimed
     from output_files.json_text import json_text
     from output_files.whole import write_whole
@@ -136,6 +147,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.planner == "preset" and arguments.preset == "list":
         say(f"{name}: {preset.description}" for name, preset in PRESETS.items())
         return
+    log.open([arguments.json, arguments.plot])
     request, machines = request_of(arguments), parse_machines(arguments.machine)
     outputs = [path for path in (arguments.json, arguments.plot) if path is not None]
     named = named_model(arguments.model, arguments.revision)
@@ -148,7 +160,7 @@ def run(arguments: argparse.Namespace) -> None:
                 TypeOptions(tensor_types=tuple(arguments.tensor_type)),
                 source_access(arguments, allow_requantize=True),
                 available_cores() if arguments.threads is None else arguments.threads,
-                display,
+                LoggedConversion(log, display),
                 machines=machines,
                 context=arguments.context,
                 outputs=outputs,
@@ -159,6 +171,7 @@ def run(arguments: argparse.Namespace) -> None:
             write_whole(arguments.json, json_text(planned.as_plan_file(arguments.json), indent=1) + "\n")
         if arguments.plot and isinstance(planned, ModelPlan):
             plot_plan(planned.plan, planned.architecture, arguments.plot, planned.planned.decisions)
+    log.ended(plan=arguments.json, bytes=planned.file.file_bytes if isinstance(planned, ModelPlan) else None)
 
 
 def request_of(arguments: argparse.Namespace) -> "Request":
@@ -182,4 +195,6 @@ def request_of(arguments: argparse.Namespace) -> "Request":
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
-    return run_tool(run, parse_arguments(words, prog))
+    arguments = parse_arguments(words, prog)
+    log = EventLog(arguments.log_json, "plan")
+    return run_tool(lambda arguments: run(arguments, log), arguments, log=log)

@@ -7,10 +7,12 @@ from pathlib import Path
 from eoq.common_options import (
     MODEL_HELP,
     add_calibration_options,
+    add_log_json,
     add_source_options,
     calibration_options,
     source_access,
 )
+from terminal.event_log import EventLog
 from terminal.text import say
 from terminal.tool import run_tool
 
@@ -55,6 +57,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on with an interrupted calibration where it has a checkpoint")
     add_source_options(collect, beside="the output")
     add("--quiet", action="store_true", help="print nothing but errors")
+    add_log_json(collect)
     return parser
 
 
@@ -85,34 +88,43 @@ def mix(arguments: argparse.Namespace) -> None:
     say([f"{mixed.path}: {mixed.description}"])
 
 
-def collect(arguments: argparse.Namespace) -> None:
+def collect(arguments: argparse.Namespace, log: EventLog) -> None:
     from converter.calibrate.collect_statistics import collect_by_text, collect_statistics
+    from converter.report import ConversionProgress
     from converter.report.display import ConversionDisplay
+    from converter.report.logged_conversion import LoggedConversion
     from converter.statistics import Statistics
     from terminal.cores import available_cores
-    from terminal.progress import Progress
 
+    log.open([] if arguments.by_text else [arguments.output])
     threads = available_cores() if arguments.threads is None else arguments.threads
     access = source_access(arguments, allow_requantize=True)
     task = (arguments.model, arguments.output, calibration_options(arguments), access, threads)
 
-    def collected(progress: Progress) -> list[Statistics]:
+    def collected(shown: ConversionProgress) -> list[Statistics]:
+        progress = LoggedConversion(log, shown)
         return collect_by_text(*task, progress) if arguments.by_text else [collect_statistics(*task, progress)]
 
     if arguments.quiet:
-        collected(Progress())
+        found = collected(ConversionProgress())
+    else:
+        with ConversionDisplay() as display:
+            found = collected(display)
+    log.ended(files=[statistics.path for statistics in found], tokens=[statistics.tokens for statistics in found])
+    if arguments.quiet:
         return
-    with ConversionDisplay() as display:
-        found = collected(display)
     for statistics in found:
         say([f"{statistics.path}: {len(statistics.tensor_names)} tensors; {statistics.description}"])
         say(f"note: {warning}" for warning in statistics.warnings())
 
 
-COMMANDS = {"show": show, "compare": compare, "merge": merge, "mix": mix, "collect": collect}
+COMMANDS = {"show": show, "compare": compare, "merge": merge, "mix": mix}
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """The command line; returns the exit status."""
     arguments = make_parser(prog).parse_args(words)
-    return run_tool(COMMANDS[arguments.command], arguments)
+    if arguments.command != "collect":
+        return run_tool(COMMANDS[arguments.command], arguments)
+    log = EventLog(arguments.log_json, "stats collect")
+    return run_tool(lambda arguments: collect(arguments, log), arguments, log=log)

@@ -18,6 +18,9 @@ class _Bar(Progress):
     def advance(self, amount: int) -> None:
         self._bar.advance(amount)
 
+    def skip(self, amount: int) -> None:
+        self._bar.skip(amount)
+
 
 @contextmanager
 def shown_progress() -> Iterator[Progress]:

@@ -1,10 +1,9 @@
-"""Fetch, patch and build the pinned llama.cpp in the cache, and print where its programs are.
+"""The pinned llama.cpp, fetched, patched and built in the cache.
 
 The folder is `<cache>/llama.cpp-<version>-<key>/` with `src/` (patched tree) and `build/`. The key covers the patch and
 everything that shapes the binaries, so a change of either builds in a new folder and never disturbs a finished one.
 """
 
-import argparse
 import fcntl
 import json
 import os
@@ -13,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,8 @@ from pathlib import Path
 from ggml_patch.apply import apply, content_key
 from ggml_patch.versions import PINNED, LlamaCppVersion
 from llama_programs.errors import BuildError
-from llama_programs.fetch import cache_folder, download_sdist, extract_tree, scratch_folder
+from llama_programs.fetch import download_sdist, extract_tree, scratch_folder
 from output_files.whole import write_whole
-from terminal.tool import run_tool
 
 OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release",
@@ -37,6 +35,16 @@ OPTIONS = {
     "LLAMA_BUILD_COMMIT": f"{PINNED.package}-{PINNED.version}-eoq",
 }
 """CMake options. The last two stand in for what the tree would ask git for."""
+
+PORTABLE_OPTIONS = {
+    "BUILD_SHARED_LIBS": "ON",
+    "GGML_NATIVE": "OFF",
+    "GGML_BACKEND_DL": "ON",
+    "GGML_CPU_ALL_VARIANTS": "ON",
+    "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
+    "CMAKE_INSTALL_RPATH": "$ORIGIN",
+}
+"""For other machines: a library for each kind of CPU, loaded at the start; all libraries lie beside the programs."""
 
 TARGETS = (
     "llama-cli",
@@ -57,16 +65,22 @@ TARGETS = (
 )
 """All programs: those that users run, and those that tests run."""
 
+PORTABLE_TARGETS = (
+    "llama-cli",
+    "llama-server",
+    "llama-quantize",
+    "llama-perplexity",
+    "llama-imatrix",
+    "llama-moments",
+    "llama-check-gguf",
+    "llama-bench",
+    "llama-gguf-split",
+    "ggml-rpc-server",
+)
+"""The programs of a portable build. llama.cpp's tests and eoq-lab are linked with the one CPU of a native build."""
+
 ALIASES = {"rpc-server": "ggml-rpc-server"}
 """Other names under which users know a program."""
-
-
-EXAMPLES = """\
-examples:
-  eoq setup
-  eoq setup --programs llama-cli llama-quantize --jobs 4
-  eoq setup --cuda
-"""
 
 
 @dataclass(frozen=True)
@@ -107,15 +121,21 @@ def native_target() -> str:
         return platform.machine()
 
 
-def cmake_options(cuda: str | None = None) -> dict[str, str]:
+def cmake_options(cuda: str | None = None, portable: bool = False) -> dict[str, str]:
     """OPTIONS, and those of a build with CUDA, whose architectures `cuda` names as CMake does: `native`, `86;89`."""
-    return OPTIONS if cuda is None else OPTIONS | {"GGML_CUDA": "ON", "CMAKE_CUDA_ARCHITECTURES": cuda}
+    options = OPTIONS | PORTABLE_OPTIONS if portable else OPTIONS
+    return options if cuda is None else options | {"GGML_CUDA": "ON", "CMAKE_CUDA_ARCHITECTURES": cuda}
 
 
-def layout(cache: Path, version: LlamaCppVersion = PINNED, cuda: str | None = None) -> Layout:
-    """The folder for this version, this patch, these options and this machine."""
-    options = [f"{name}={value}" for name, value in sorted(cmake_options(cuda).items())]
-    return Layout(cache / f"llama.cpp-{version.version}-{content_key([*options, native_target()])}")
+def build_name(version: LlamaCppVersion = PINNED, cuda: str | None = None, portable: bool = False) -> str:
+    """Names version, patch, options, and this machine unless the build is `portable`."""
+    options = [f"{name}={value}" for name, value in sorted(cmake_options(cuda, portable).items())]
+    return f"llama.cpp-{version.version}-{content_key(options if portable else [*options, native_target()])}"
+
+
+def layout(cache: Path, version: LlamaCppVersion = PINNED, cuda: str | None = None, portable: bool = False) -> Layout:
+    """The folder of a build."""
+    return Layout(cache / build_name(version, cuda, portable))
 
 
 def step(text: str) -> None:
@@ -142,9 +162,11 @@ def remove_leftovers(target: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def ensure_source(cache: Path, version: LlamaCppVersion = PINNED, cuda: str | None = None) -> Path:
+def ensure_source(
+    cache: Path, version: LlamaCppVersion = PINNED, cuda: str | None = None, portable: bool = False
+) -> Path:
     """The patched source tree in the cache; fetched and patched unless it is there. Raises EoqError."""
-    place = layout(cache, version, cuda)
+    place = layout(cache, version, cuda, portable)
     if place.source.is_dir():
         return place.source
     with locked(place.folder):
@@ -172,29 +194,42 @@ def built_targets(place: Layout) -> set[str]:
     return {name for name in built if all((place.programs / one).exists() for one in (name, *aliases))}
 
 
+def package_name(version: LlamaCppVersion = PINNED) -> str:
+    """Names a portable build as others get it: the tar, and the folder in it and in the cache (`package.py`)."""
+    return f"eoq-{build_name(version, portable=True)}-linux-x86_64"
+
+
 def built_programs(cache: Path, wanted: Sequence[str] | None = None) -> Path:
-    """The folder of the built programs, which holds those `wanted` (default: all of TARGETS). Raises BuildError."""
+    """The folder of the programs, which holds those `wanted` (default: all of TARGETS): built for this machine, or
+    unpacked from a tar. Raises BuildError."""
+    wanted = TARGETS if wanted is None else wanted
     place = layout(cache)
-    if not built_targets(place).issuperset(TARGETS if wanted is None else wanted):
-        raise BuildError(f"llama.cpp with this version of the patch is not built in {cache}; run eoq setup")
-    return place.programs
+    if built_targets(place).issuperset(wanted):
+        return place.programs
+    unpacked = cache / package_name() / "bin"
+    if all((unpacked / name).is_file() for name in wanted):
+        return unpacked
+    raise BuildError(f"llama.cpp with this version of the patch is not built in {cache}; run eoq setup")
 
 
-def ensure_programs(cache: Path, jobs: int, cuda: str | None = None, wanted: Sequence[str] | None = None) -> Path:
-    """The folder that `built_programs` gives; fetches, patches and builds what is missing of it. Raises EoqError.
+def ensure_programs(
+    cache: Path, jobs: int, cuda: str | None = None, wanted: Sequence[str] | None = None, portable: bool = False
+) -> Path:
+    """The folder of built programs; fetches, patches and builds what is missing of it. Raises EoqError.
 
     An interrupted build goes on where it stopped.
     """
-    place = layout(cache, cuda=cuda)
-    wanted = TARGETS if wanted is None else wanted
+    place = layout(cache, cuda=cuda, portable=portable)
+    if wanted is None:
+        wanted = PORTABLE_TARGETS if portable else TARGETS
     if built_targets(place).issuperset(wanted):
         step(f"llama.cpp: already built in {place.folder}")
         return place.programs
-    source = ensure_source(cache, cuda=cuda)
+    source = ensure_source(cache, cuda=cuda, portable=portable)
     with locked(place.folder):
         built = built_targets(place)
         if missing := [name for name in wanted if name not in built]:
-            configure(source, place, cuda)
+            configure(source, place, cmake_options(cuda, portable))
             compile_targets(place, missing, jobs)
             for alias, name in ALIASES.items():
                 link = place.programs / alias
@@ -212,11 +247,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join(paths), "CCACHE_NOHASHDIR": "1"}
 
 
-def configure(source: Path, place: Layout, cuda: str | None = None) -> None:
+def configure(source: Path, place: Layout, options: Mapping[str, str]) -> None:
     """Run CMake's configuration. A folder that was configured before keeps its generator."""
     env = environment()
     tools = [("cmake", "cmake"), (env.get("CC") or "cc", "gcc"), (env.get("CXX") or "c++", "g++")]
-    if cuda is not None:
+    if "GGML_CUDA" in options:
         tools.append((env.get("CUDACXX") or "nvcc", "nvidia-cuda-toolkit, or NVIDIA's own packages"))
     for tool, advice in tools:
         if shutil.which(tool, path=env["PATH"]) is None:
@@ -224,11 +259,15 @@ def configure(source: Path, place: Layout, cuda: str | None = None) -> None:
     generator = []
     if not (place.build / "CMakeCache.txt").exists() and shutil.which("ninja", path=env["PATH"]):
         generator = ["-G", "Ninja"]
-    options = [f"-D{name}={value}" for name, value in cmake_options(cuda).items()]
+    if options.get("GGML_NATIVE") == "OFF":
+        # no path of this machine in what others get, and the same bytes from any folder
+        flags = f"-ffile-prefix-map={place.folder}=."
+        options = {**options, "CMAKE_C_FLAGS": flags, "CMAKE_CXX_FLAGS": flags}
+    definitions = [f"-D{name}={value}" for name, value in options.items()]
     step("llama.cpp: configuring")
     env["CCACHE_BASEDIR"] = str(place.folder)
     with place.log.open("w") as log:
-        command = ["cmake", "-S", str(source), "-B", str(place.build), *generator, *options]
+        command = ["cmake", "-S", str(source), "-B", str(place.build), *generator, *definitions]
         done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     if done.returncode:
         raise BuildError(failure("cmake cannot configure llama.cpp", place.log))
@@ -269,47 +308,3 @@ def failure(sentence: str, log: Path) -> str:
     """An error message with the end of the log."""
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
     return f"{sentence}; the end of {log}:\n{tail}"
-
-
-def make_parser(prog: str = "python -m llama_programs.build") -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parallel jobs (default: one a core)")
-    parser.add_argument(
-        "--cuda",
-        nargs="?",
-        const="native",
-        metavar="ARCH",
-        help="with CUDA, for this machine's GPU or for compute capabilities as CMake takes them: 86, '86;89', ...",
-    )
-    parser.add_argument(
-        "--programs",
-        nargs="+",
-        choices=TARGETS,
-        metavar="NAME",
-        help=f"build these alone: {', '.join(TARGETS)} (default: all)",
-    )
-    parser.add_argument("--source", action="store_true", help="only fetch and patch; print the folder of the source")
-    return parser
-
-
-def main(words: Sequence[str] | None = None, prog: str = "python -m llama_programs.build") -> int:
-    """The command line; returns the exit status."""
-    parser = make_parser(prog)
-    options = parser.parse_args(words)
-    if options.jobs < 1:
-        parser.error("--jobs must be at least 1")
-    return run_tool(_run, options, lambda options: "run again to go on where it stopped")
-
-
-def _run(options: argparse.Namespace) -> None:
-    cache = cache_folder()
-    if options.source:
-        print(ensure_source(cache, cuda=options.cuda))
-    else:
-        print(ensure_programs(cache, options.jobs, options.cuda, options.programs))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from ggml_patch.versions import PINNED
-from llama_programs.build import built_programs, layout
+from llama_programs.build import built_programs, layout, package_name
 from llama_programs.errors import BuildError, NoProgramError
 from llama_programs.fetch import cache_folder
 
@@ -33,10 +33,10 @@ def find_llama_dir(chosen: Path | None) -> Path:
         if not (chosen / SCRIPT).is_file():
             raise NoProgramError(f"--llama-dir {chosen} is no llama.cpp source tree: it has no {SCRIPT}")
         return chosen.resolve()
-    current = layout(cache_folder()).source
+    current, unpacked = layout(cache_folder()).source, cache_folder() / package_name() / "src"
     # after a change of the patch, an earlier tree serves: the patch does not touch the converter
     earlier = sorted(cache_folder().glob(f"llama.cpp-{PINNED.version}-*/src"), key=lambda path: path.stat().st_mtime)
-    for tree in (current, *reversed(earlier)):
+    for tree in (current, unpacked, *reversed(earlier)):
         if (tree / SCRIPT).is_file():
             return tree
     raise NoProgramError(

@@ -3,7 +3,8 @@
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from output_files.errors import TargetError
@@ -25,6 +26,24 @@ def resolve_target(path: Path) -> Path:
         raise TargetError(f"the output {path} is not an ordinary file")
     check_writable(folder)
     return target
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """There is such a folder; one that was made for work that broke off goes, unless something is in it.
+
+    Raises TargetError.
+    """
+    is_new = not folder.exists()
+    with explained(f"the folder {folder} cannot be made"):
+        folder.mkdir(exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def check_writable(folder: Path) -> None:

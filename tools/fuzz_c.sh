@@ -30,7 +30,7 @@ fi
 
 python=.venv/bin/python
 [[ -x $python ]] || { echo "error: .venv is not there; run tools/setup.sh" >&2; exit 1; }
-bin=$("$python" -m llama_programs.build --programs llama-check-gguf)
+bin=$("$python" -m llama_programs.setup --programs llama-check-gguf)
 build=build/fuzz
 mkdir -p "$build"
 cmake -S . -B "$build" -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo \

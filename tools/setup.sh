@@ -19,6 +19,7 @@ options:
                    capabilities that CMake would take: --cuda=86, --cuda='86;89'
   --programs NAMES build these programs of llama.cpp alone, such as "llama-cli llama-quantize"
   --jobs N         parallel compile jobs (default: one a core)
+  --tar FILE       build nothing: unpack the programs of this tar of tools/package.sh, whose .sha256 lies beside it
   --help           print this text
 TEXT
 }
@@ -42,6 +43,7 @@ while [ $# -gt 0 ]; do
         --cuda=?*) build_options+=(--cuda "${1#--cuda=}") ;;
         --programs) build_options+=(--programs ${2:?--programs needs names}); shift ;;
         --jobs) build_options+=(--jobs "${2:?--jobs needs a number}"); shift ;;
+        --tar) build_options+=(--tar "$(realpath -- "${2:?--tar needs a file}")"); shift ;;
         --help | -h) usage; exit 0 ;;
         *) usage >&2; fail "unknown option $1" ;;
     esac
@@ -124,7 +126,7 @@ make_venv
 flock -u 9
 
 if ! $python_only; then
-    bin=$(cd "$root" && "$venv/bin/python" -m llama_programs.build "${build_options[@]}")
+    bin=$(cd "$root" && "$venv/bin/python" -m llama_programs.setup "${build_options[@]}")
     if $print_bin; then
         echo "$bin"
     else

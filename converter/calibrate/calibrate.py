@@ -47,7 +47,7 @@ def calibrate(
     progress.stage("loading the model for calibration", 0)
     with text_files(options) as texts, _leftovers_of(target), unchanged(source.states):
         command = [str(program), *_arguments(source, texts, target, options, threads)]
-        listener = _Listener(progress)
+        listener = _Listener(progress, _sequence_length(source, options))
         status, said = listen(command, listener.heard)
         if status:
             errors = _ERROR.findall(said)
@@ -88,8 +88,7 @@ def checkpoint_named(target: Path) -> Iterator[None]:
 def _arguments(
     source: Source, texts: Sequence[CalibrationText], target: Path, options: CalibrationOptions, threads: int
 ) -> Iterator[str]:
-    longest = source.number("{arch}.context_length")
-    length = min(options.sequence_length, longest) if longest else options.sequence_length
+    length = _sequence_length(source, options)
     yield from ("-m", str(source.paths[0]), "-o", str(target), "--fingerprint", fingerprint(source))
     for text in texts:
         yield from ("--self",) if text.path == OWN_TEXT else ("-f", str(text.path))
@@ -104,11 +103,18 @@ def _arguments(
             yield from ("--override-kv", f"{source.architecture}.expert_used_count=int:{experts}")
 
 
-class _Listener:
-    """Tells how far the program is, from the lines that it prints."""
+def _sequence_length(source: Source, options: CalibrationOptions) -> int:
+    """Tokens: no more than the model was made for."""
+    longest = source.number("{arch}.context_length")
+    return min(options.sequence_length, longest) if longest else options.sequence_length
 
-    def __init__(self, progress: Progress) -> None:
+
+class _Listener:
+    """Tells how many tokens the program has run, from the lines that it prints."""
+
+    def __init__(self, progress: Progress, sequence_length: int) -> None:
         self._progress = progress
+        self._length = sequence_length
         self._total: int | None = None
         self._done = 0
 
@@ -119,6 +125,9 @@ class _Listener:
         done, total = int(steps[-1][0]), int(steps[-1][1])
         if self._total is None:
             self._total = total
-            self._progress.stage("calibrating", total)
-        self._progress.advance(done - self._done)
+            self._progress.stage("calibrating", total * self._length)
+            # how much of it this run has done, and since when, is not told: an earlier one may have begun
+            self._progress.skip(done * self._length)
+        else:
+            self._progress.advance((done - self._done) * self._length)
         self._done = done

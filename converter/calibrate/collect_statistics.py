@@ -1,7 +1,5 @@
 """Calibration alone: a model in, a statistics file out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +11,7 @@ from converter.options import CalibrationOptions, CalibrationText, SourceAccess
 from converter.statistics import Statistics
 from llama_programs.find import find_program
 from output_files.claim import claimed
-from output_files.target import check_not_input, check_outputs, resolve_target
-from output_files.whole import explained
+from output_files.target import check_not_input, check_outputs, made_folder, resolve_target
 from terminal.progress import Progress
 
 
@@ -64,7 +61,7 @@ def collect_by_text(
         found = []
         tokens = max(options.tokens // len(texts), options.sequence_length)
         with (
-            _made(folder),
+            made_folder(folder),
             claimed(targets, [_if_local(named), *(text.path for text in options.texts)]),
             open_model(
                 local_path(named, access, folder, progress), folder / "model", access, threads, progress
@@ -81,18 +78,3 @@ def collect_by_text(
 
 def _if_local(named: Path | HubModel) -> Path | None:
     return named if isinstance(named, Path) else None
-
-
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """There is such a folder; one that was made for work that broke off goes, unless something is in it."""
-    is_new = not folder.exists()
-    with explained(f"the folder {folder} cannot be made"):
-        folder.mkdir(exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        if is_new:
-            with suppress(OSError):
-                folder.rmdir()
-        raise

@@ -67,6 +67,11 @@ def statistics_facts(path: Path) -> dict[str, str]:
     return _writable({f"the statistics {path.name}": _of_file(path)})
 
 
+def file_facts(paths: Iterable[Path]) -> dict[str, str]:
+    """Facts of finished files, by name. Raises SourceError where one cannot be read."""
+    return _writable({path.name: _of_file(path) for path in paths})
+
+
 def _writable(facts: dict[str, str]) -> dict[str, str]:
     """As UTF-8 can have them: the names of files may be in another encoding."""
     return {str(plain(name)): str(plain(value)) for name, value in facts.items()}

@@ -25,6 +25,7 @@ from output_files.whole import explained, write_whole
 _log = logging.getLogger("eoq")
 _FACTS, _JOURNAL, _PLAN = "facts.json", "tensors.jsonl", "plan.json"
 _SOURCE, _STATISTICS = "source.gguf", "statistics.gguf"
+_FINISHED = "finished "
 WORK_DIR = "--work-dir"
 """The fact that says where the other folder is."""
 _OURS = re.compile(
@@ -80,6 +81,15 @@ class WorkFolder:
         elif change := _difference(earlier, facts):
             raise self._other(change)
 
+    def finish(self, name: str, facts: Mapping[str, str]) -> None:
+        """Remember a whole output of several, by the facts of its files. Raises TargetError."""
+        self._facts[_FINISHED + name] = dict(facts)
+        write_whole(self.path / _FACTS, json_text(self._facts, indent=1) + "\n")
+
+    def finished(self, name: str) -> Mapping[str, str]:
+        """The facts of that output; none where no earlier run has finished it."""
+        return self._facts.get(_FINISHED + name, {})
+
     def begin(self, facts: Mapping[str, str], *, resume: bool) -> None:
         """Go on with an earlier run, or make way for this one. Raises ResumeError or TargetError."""
         self._check_ours(self.path)
@@ -117,6 +127,8 @@ class WorkFolder:
             found.append("the calibration")
         elif any(self.large.glob("calibration-*/*.checkpoint")):
             found.append("a checkpoint of the calibration")
+        if files := sum(group.startswith(_FINISHED) for group in self._facts):
+            found.append(f"{files} finished type{'s' * (files > 1)}")
         if self.journal.exists() and (tensors := self.journal.read_bytes().count(b"\n")):
             found.append(f"{tensors} finished tensor{'s' * (tensors > 1)}")
         return " and ".join([", ".join(found[:-1]), found[-1]]) if len(found) > 1 else "".join(found)

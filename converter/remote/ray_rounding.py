@@ -71,6 +71,7 @@ class RoundedOnRay:
         self._ray = ray
         self._here = RoundedHere(method.rounder, progress)
         self._progress = progress
+        self._work_of = method.rounder.work
         self._running: dict[Any, TensorPlan] = {}
         self._thread = ThreadPoolExecutor(1)
         """Waits for Ray: a signal's exception breaks its calls, and comes to the main thread alone."""
@@ -129,5 +130,5 @@ class RoundedOnRay:
         if isinstance(found, EoqError):
             raise found
         assert isinstance(found, Rounded)
-        self._progress.advance(plan.tensor.weights)
+        self._progress.advance(self._work_of(plan))
         return RoundedTensor(plan, [found.data], lambda: found.record)

@@ -35,8 +35,10 @@ class ConversionDisplay(ConversionProgress):
     def advance(self, amount: int) -> None:
         self._bar.advance(amount)
 
+    def skip(self, amount: int) -> None:
+        self._bar.skip(amount)
+
     def tensors_kept(self, records: Sequence[TensorRecord], count: int) -> None:
-        self._bar.advance(sum(record.plan.tensor.weights for record in records))
         self._bar.print(f"[{len(records)}/{count}] tensors are kept from the run that broke off")
 
     def tensor_done(self, record: TensorRecord, number: int, count: int) -> None:

@@ -18,6 +18,7 @@ TOOL = "eoq converter 0.1.0"
 
 _REPLACED = ("general.file_type", "general.quantization_version")
 _DROPPED = ("split.", "eoq.", "quantize.imatrix.")
+_SOURCE = "general.source."
 _QUANTIZED_BY = "general.quantized_by"
 
 
@@ -29,16 +30,18 @@ def target_metadata(
     statistics: str | None = None,
     imatrix: Mapping[str, str | int] = MappingProxyType({}),
     quantized_by: str | None = None,
+    origin: str | None = None,
 ) -> list[MetadataEntry]:
     """Entries of the output. Nothing in them depends on time, place or machine.
 
     `options` are those that decide its bytes, `statistics` says what these were taken from, and `imatrix` what
-    llama-quantize would say of them.
+    llama-quantize would say of them. `origin` is the model's page on the hub, for a source that does not name it.
     """
     replaced = (*_REPLACED, *([_QUANTIZED_BY] if quantized_by is not None else []))
     kept = [entry for entry in source if entry.key not in replaced and not entry.key.startswith(_DROPPED)]
     return [
         *kept,
+        *_origin_entries(kept, origin),
         *([] if quantized_by is None else [_text_or_number(_QUANTIZED_BY, quantized_by)]),
         pack_entry("general.quantization_version", GGUFValueType.UINT32, GGML_QUANT_VERSION),
         pack_entry("general.file_type", GGUFValueType.UINT32, plan.file_type.id),
@@ -51,6 +54,13 @@ def target_metadata(
         *(_text_or_number(key, value) for key, value in imatrix.items()),
         *_source_types(plan),
     ]
+
+
+def _origin_entries(kept: Sequence[MetadataEntry], origin: str | None) -> list[MetadataEntry]:
+    if origin is None or any(entry.key.startswith(_SOURCE) for entry in kept):
+        return []
+    repository = origin.partition("/tree/")[0]
+    return [_text_or_number(f"{_SOURCE}url", origin), _text_or_number(f"{_SOURCE}repo_url", repository)]
 
 
 def _text_or_number(key: str, value: str | int) -> MetadataEntry:

@@ -15,6 +15,7 @@ from converter.rounding.block_rounding import (
     to_units,
     unit_of_scale,
 )
+from converter.rounding.cost import feedback_cost
 from converter.rounding.hessian import Hessian, damped_hessian
 from converter.rounding.nearest import RoundToNearest
 from converter.rounding.rounded_rows import RoundedRows, WeightedError, row_chunks
@@ -87,6 +88,12 @@ class ErrorFeedback:
                     yield replace(to_nearest, notes=(*notes, "moments that cannot be factorised: rounded to nearest"))
                     continue
                 yield self._round_rows(plan, rows, numbers, eoq, hessian, notes)
+
+    def cost(self, plan: TensorPlan) -> int:
+        eoq = eoq_type(plan.type)
+        if eoq is None or plan.tensor.name not in self._statistics:
+            return self._nearest.cost(plan)
+        return feedback_cost(eoq, plan.tensor.row_length, self._options.effort)
 
     def trial(self, rows: Floats, t: WeightType, moments: NDArray[np.float32]) -> Floats:
         """What rows float32 (k, n) become by the first pass, for comparing ways to scale them.

@@ -6,6 +6,7 @@ import numpy as np
 from gguf.quants import dequantize, quantize
 
 from converter.plan import TensorPlan
+from converter.rounding.cost import nearest_cost
 from converter.rounding.rounded_rows import RoundedRows, row_chunks, too_large
 from eoq_formats import kernels
 from eoq_formats.types import WeightType
@@ -27,6 +28,9 @@ class RoundToNearest:
     def round(self, plan: TensorPlan, weights: WeightReader) -> Iterator[RoundedRows]:
         for start, stop in row_chunks(plan.tensor):
             yield self.round_rows(plan, weights.read(plan.tensor, start, stop), range(start, stop))
+
+    def cost(self, plan: TensorPlan) -> int:
+        return nearest_cost(plan)
 
     def round_rows(self, plan: TensorPlan, rows: Floats, numbers: Sequence[int]) -> RoundedRows:
         """Rows float32 (k, row length) that have these numbers in the tensor, which errors name."""

@@ -82,6 +82,10 @@ class Rounding(Protocol):
         """The tensor's rows in order. Raises NonFiniteWeightError or ScaleOverflowError, which name tensor and row."""
         ...
 
+    def cost(self, plan: TensorPlan) -> int:
+        """About how many nanoseconds it takes for each weight."""
+        ...
+
 
 def copy_rows(tensor: TensorInfo, source: Source) -> Iterator[RoundedRows]:
     """The rows of a tensor as they are. Raises NonFiniteWeightError for a NaN or infinity among floats."""

@@ -9,8 +9,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX2__)
+#if defined(__AVX2__) || defined(__F16C__)
 #    include <immintrin.h>
+#endif
+
+#if defined(__AVX2__)
 #    define EOQ_AVX2
 #    if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && \
         defined(__AVX512VNNI__)

@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("converter.rounded_tensors",),
     ("converter.remote",),
     ("converter.pipeline", "converter.planning"),
+    ("converter.release",),
     ("converter",),
     ("inspection",),
     ("eoq", "bench"),

@@ -178,7 +178,7 @@ def _download_weights(
     check_space(
         (folder, size - had, f"the download of {model.id}"), (beside, size, "the intermediate GGUF, about as large,")
     )
-    progress.stage(f"downloading {model.id} at {listing.commit[:12]}", size)
+    progress.stage("downloading the model", size)
     progress.advance(had)
     try:
         _downloaded(model, listing.commit, [file.name for file in weights], listing, received, progress)

@@ -39,6 +39,11 @@ class HubRevision:
     def name(self) -> str:
         return self.id.rpartition("/")[2]
 
+    @property
+    def url(self) -> str:
+        """Its page."""
+        return f"https://huggingface.co/{self.id}/tree/{self.commit}"
+
 
 def named_model(model: Path | str, revision: str | None = None) -> Path | HubModel:
     """The path that is meant, or the model on the hub. A Path is always a path; text is one as the module says.

@@ -56,6 +56,8 @@ class Budget:
     memory_bytes: int | None = None
     """For weights, the cache of `context` tokens, and buffers."""
     context: int = 4096
+    text_bytes: int = 0
+    """Of the user's texts in the metadata of the file, which may be long."""
 
     def __post_init__(self) -> None:
         if sum(one is not None for one in (self.bits_per_weight, self.file_bytes, self.memory_bytes)) != 1:
@@ -92,7 +94,7 @@ class Budget:
             # the product of floats may fall short of it
             return f"--target-bpw {bits + 0.001 * (int(bits * weights / 8) < nbytes):.3f}"
         if self.file_bytes is not None:
-            return f"--target-size {_rounded_up(nbytes + header_bytes(source))}"
+            return f"--target-size {_rounded_up(nbytes + header_bytes(source) + self.text_bytes)}"
         memory = nbytes + self.context * (kv_bytes_per_token(source) or 0) + compute_bytes(source)
         return f"--fit-memory {_rounded_up(memory)} --context {self.context}"
 
@@ -101,7 +103,7 @@ class Budget:
         if self.bits_per_weight is not None:
             return int(self.bits_per_weight * sum(t.weights for t in source.tensors) / 8)
         if self.file_bytes is not None:
-            return self.file_bytes - header_bytes(source)
+            return self.file_bytes - header_bytes(source) - self.text_bytes
         assert self.memory_bytes is not None
         cache = kv_bytes_per_token(source)
         if cache is None:

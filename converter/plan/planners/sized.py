@@ -7,12 +7,15 @@ from converter.errors import OptionError
 from converter.options import ConversionOptions
 from converter.plan.plan_file import as_plan_file, read_plan_file
 from converter.plan.planners.propose import make_proposals
-from converter.plan.planners.requests import BudgetRequest
+from converter.plan.planners.requests import Budget, BudgetRequest
 from converter.plan.proposals import Proposals
 from gguf_files.source import Source
 from output_files.json_text import json_text
 from output_files.whole import write_whole
 from terminal.progress import Progress
+
+_TEXT_HEAD = 64
+"""Bytes of a text's key and length, and more."""
 
 
 def propose_before_statistics(source: Source, request: BudgetRequest, options: ConversionOptions) -> Proposals:
@@ -20,8 +23,8 @@ def propose_before_statistics(source: Source, request: BudgetRequest, options: C
 
     Raises OptionError for a budget that cannot be kept, or that the model as it is keeps.
     """
-    unmeasured = replace(request, statistics=None)
-    proposals = make_proposals(source, unmeasured, options.types, options.threads, Progress()).proposals
+    request = replace(request, budget=_with_texts(request.budget, options), statistics=None)
+    proposals = make_proposals(source, request, options.types, options.threads, Progress()).proposals
     if all(proposal.type is None for proposal in proposals.tensors.values()):
         raise OptionError(
             f"{source.named} as it is keeps to {' '.join(request.budget.recorded)}: there is nothing to quantise; "
@@ -47,6 +50,7 @@ def propose_to_size(
         return read_plan_file(kept)
     request = replace(
         request,
+        budget=_with_texts(request.budget, options),
         statistics=statistics,
         allow_partial_statistics=options.allow_partial_statistics,
         rounding=options.rounding,
@@ -55,3 +59,9 @@ def propose_to_size(
     if kept is not None:
         write_whole(kept, json_text(as_plan_file(proposals, {"for": list(request.recorded)}), indent=1) + "\n")
     return proposals
+
+
+def _with_texts(budget: Budget, options: ConversionOptions) -> Budget:
+    """The budget, of which the options' own texts in the metadata take a part."""
+    texts = (*options.types.tensor_types, options.quantized_by or "", options.source.origin or "")
+    return replace(budget, text_bytes=sum(len(text.encode(errors="replace")) + _TEXT_HEAD for text in texts))

@@ -1,9 +1,10 @@
 #include "moment-sums.h"
 
-#include "ggml-cpu.h"
+#include "ggml-backend.h"
 #include "ggml.h"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 // Rows of a panel: its products stay in the cache until they are added to the sums.
@@ -15,9 +16,30 @@ static int64_t panel_count(int64_t n) {
     return (n + PANEL - 1) / PANEL;
 }
 
+static bool is_cpu(ggml_backend_t backend) {
+    return ggml_backend_dev_type(ggml_backend_get_device(backend)) == GGML_BACKEND_DEVICE_TYPE_CPU;
+}
+
+// A function of the backend by its name: where each kind of CPU has a library of its own, there is none to link with.
+static void * function_of(ggml_backend_t backend, const char * name) {
+    return ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(ggml_backend_get_device(backend)), name);
+}
+
+static bool has_feature(ggml_backend_t backend, const char * name) {
+    auto features = (ggml_backend_get_features_t) function_of(backend, "ggml_backend_get_features");
+    if (features == nullptr) {
+        return false;
+    }
+    ggml_backend_feature * feature = features(ggml_backend_dev_backend_reg(ggml_backend_get_device(backend)));
+    while (feature->name != nullptr && strcmp(feature->name, name) != 0) {
+        feature++;
+    }
+    return feature->name != nullptr;
+}
+
 sum_engine::sum_engine(ggml_backend_ptr backend) : device(std::move(backend)) {
     temporaries.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(device.get())));
-    in_bfloat16 = ggml_backend_is_cpu(device.get()) && ggml_cpu_has_avx512_bf16();
+    in_bfloat16 = is_cpu(device.get()) && has_feature(device.get(), "AVX512_BF16");
 }
 
 void sum_engine::update(const std::vector<ggml_tensor *> & panels, const ggml_tensor * x) {
@@ -71,8 +93,9 @@ std::shared_ptr<sum_engine> sum_engines::named(const std::string & device) {
         if (backend == nullptr) {
             throw std::runtime_error("the device " + device + " cannot be used");
         }
-        if (ggml_backend_is_cpu(backend.get())) {
-            ggml_backend_cpu_set_n_threads(backend.get(), n_threads);
+        auto set_threads = (ggml_backend_set_n_threads_t) function_of(backend.get(), "ggml_backend_set_n_threads");
+        if (is_cpu(backend.get()) && set_threads != nullptr) {
+            set_threads(backend.get(), n_threads);
         }
         engine = std::make_shared<sum_engine>(std::move(backend));
     }

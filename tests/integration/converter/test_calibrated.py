@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 
 from bench.quality.ablation_calibration import write_imatrix
 from converter import (
+    Budget,
+    BudgetRequest,
     CalibrationOptions,
     CalibrationText,
     ConversionOptions,
@@ -22,6 +25,7 @@ from converter import (
     convert,
 )
 from converter.errors import CalibrationError, StatisticsError
+from converter.release import ReleaseProgress, make_release
 from converter.statistics import open_statistics
 from eoq_formats.gguf_registration import register
 from gguf_files.source import open_gguf
@@ -269,3 +273,35 @@ def test_what_is_read_is_never_written_over(option: str, source: Path, tmp_path:
     new = tmp_path / "new.gguf"
     assert_refused(run_calibrated(source, new, "--stats", new), f"two outputs would be written to {new}")
     assert not new.exists()
+
+
+class Stages(ReleaseProgress):
+    """How often each begins."""
+
+    def __init__(self) -> None:
+        self.begun: Counter[str] = Counter()
+
+    def stage(self, name: str, total: int) -> None:
+        self.begun[name] += 1
+
+
+def test_several_types_have_one_calibration(source: Path, text: Path, folder: Path, tmp_path: Path) -> None:
+    stages = Stages()
+    release = make_release(source, folder, ("eoq3", "eoq4"), options(text), stages)
+    assert stages.begun["calibrating"] == 1 and stages.begun["quantising"] == 2
+    statistics = tmp_path / "s.stats"
+    for file in release.files:
+        alone = convert(source, tmp_path / "alone.gguf", options(text, file.type, statistics=statistics))
+        assert alone.target.read_bytes() == file.paths[0].read_bytes()
+    assert "Calibration: text.txt" in release.card.read_text()
+
+
+def test_a_size_is_planned_by_the_calibration_of_the_conversion(source: Path, text: Path, folder: Path) -> None:
+    size, stages = source.stat().st_size // 7, Stages()
+    request = BudgetRequest(Budget(file_bytes=size))
+    report = convert(source, folder / "m.gguf", options(text), stages, request)
+    assert (stages.begun["calibrating"], stages.begun["predicting errors"]) == (1, 1)
+    assert 0.9 * size < report.target.stat().st_size <= size
+    assert {record.method for record in report.records} == {"copy", "feedback"}
+    why = {record.plan.tensor.name: record.plan.why for record in report.records}
+    assert len({why[f"blk.{i}.ffn_down.weight"] for i in (0, 1)}) == 2  # other losses

@@ -45,7 +45,7 @@ def test_a_model_is_converted_by_its_id(hub: Hub, model: Repository, folder: Pat
     words = ("--rtn", "--llama-dir", llama_source)
     ended = run(hub, ID, folder / "m.gguf", *words)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert f"downloading {ID} at {model.commit[:12]} …" in ended.stdout.splitlines()
+    assert "downloading the model …" in ended.stdout.splitlines()
     fields = gguf.GGUFReader(folder / "m.gguf").fields
     assert [fields[f"general.{name}"].contents() for name in ("name", "license")] == ["Nice Model", "mit"]
     ended = run(hub, ID, folder / "again.gguf", *words, "--quiet", HF_HUB_OFFLINE="1")

@@ -236,6 +236,7 @@ def quiet(convert: Conversions) -> None:
     assert usual and not quiet
 
 
+RELEASE = "tests/unit/converter/release/test_make_release.py"
 COMMAND_LINE = "tests/integration/converter/test_command_line.py"
 TRELLIS = ("--type", "eoq3t")
 EFFECTS: dict[str, Effect | str] = {
@@ -279,12 +280,20 @@ EFFECTS: dict[str, Effect | str] = {
     "--hf-option": work_dir,
     "--llama-dir": work_dir,
     "--work-dir": work_dir,
+    "--evaluate": f"{RELEASE}::test_files_are_measured_for_their_card",
     "--quantized-by": quantized_by,
     "--table": table,
     "--quiet": quiet,
+    "--log-json": "tests/integration/options/test_log_json.py::test_a_conversion",
 }
 WRONG = {
-    "--type": {"eoq9": "unknown EOQ type 'eoq9'; choose one of eoq2", "q8_0": "unknown EOQ type 'q8_0'"},
+    "--type": {
+        "eoq9": "unknown EOQ type 'eoq9'; choose one of eoq2",
+        "q8_0": "unknown EOQ type 'q8_0'",
+        "eoq4,eoq9": "unknown EOQ type 'eoq9'",
+        "eoq4,eoq4": "named twice",
+        "eoq3,eoq4": "several types go into a folder, and m.gguf names a file",
+    },
     "--output-type": {"q4_k": "unknown tensor type 'q4_k'; choose one of"},
     "--token-embd-type": {"": "unknown tensor type ''"},
     "--tensor-type": {"attn_q": "not of the form REGEX=TYPE", "none=eoq5": "none=eoq5 matches no tensor"},
@@ -302,11 +311,14 @@ WRONG = {
     "--work-dir": {"none": "the work folder none does not exist"},
     "--split-max-size": {"8": "'8' is no size", "0G": "'0G' is no size", "9999999999G": "is no size"},
     "--max-memory": {"8": "'8' is no size", "1M": "--max-memory 1M is too little"},
+    "--evaluate": {"none.txt": "none.txt", "{m}": "llama-perplexity"},
     "--quantized-by": {"": "'' is no name", "a\nb": "is no name", "x" * 201: "more than 200 letters"},
+    "--log-json": {"none/log": "none of the output does not exist", "{m}": "is no log of an earlier run"},
     "--ray": {"head": "'head' is no address of a Ray cluster", "ray://head:10001": "give HOST:PORT"},
 }
 WORDS = ("{m}", "{out}/m.gguf", "--llama-bin", "{bin}", "--calib", "self")
-WALK = Walk("convert", EFFECTS, WRONG, WORDS, {"--llama-dir": ("{hf}", *WORDS[1:])})
+SEVERAL = ("{m}", "{out}/several", "--type", "eoq3,eoq4", "--rtn", "--llama-bin", "{bin}")
+WALK = Walk("convert", EFFECTS, WRONG, WORDS, {"--llama-dir": ("{hf}", *WORDS[1:]), "--evaluate": SEVERAL})
 
 
 @pytest.fixture

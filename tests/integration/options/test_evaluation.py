@@ -108,8 +108,10 @@ EVAL = Walk(
         "--work-dir": work_dir,
         "--base-logits": base_logits,
         "--quiet": quiet,
+        "--log-json": "tests/integration/options/test_log_json.py::test_an_evaluation",
     },
     {
+        "--log-json": {"none/log": "none of the output does not exist", "{text}": "is no log of an earlier run"},
         "--base": {"none.gguf": "none.gguf", "{text}": "cannot be read as GGUF"},
         "--text": {"none.txt": "none.txt"},
         "--llama-bin": {"none": "none has no program llama-perplexity"},

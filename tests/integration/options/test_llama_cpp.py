@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.options.tools import Effect, Walk, checks, done
+from tests.integration.options.tools import Effect, Walk, checks, done, refused
 
 
 @pytest.fixture
@@ -21,8 +21,14 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append(("source", cuda))
         return Path("src")
 
-    monkeypatch.setattr("llama_programs.build.ensure_programs", programs)
-    monkeypatch.setattr("llama_programs.build.ensure_source", source)
+    monkeypatch.setattr("llama_programs.setup.ensure_programs", programs)
+    monkeypatch.setattr("llama_programs.setup.ensure_source", source)
+
+    def unpacked(tar: Path, cache: Path) -> Path:
+        calls.append(("tar", tar))
+        return Path("bin")
+
+    monkeypatch.setattr("llama_programs.setup.ensure_unpacked", unpacked)
     monkeypatch.setattr("os.cpu_count", lambda: 5)
     return calls
 
@@ -49,11 +55,19 @@ def source(builds: list[tuple[Any, ...]]) -> None:
     assert builds == [("source", None)]
 
 
+def tar(builds: list[tuple[Any, ...]]) -> None:
+    assert done("setup", "--tar", "a.tar.xz") == "bin\n"
+    assert builds == [("tar", Path("a.tar.xz"))]
+    for other in (["--cuda"], ["--programs", "llama-cli"], ["--source"]):
+        assert "--tar builds nothing" in refused("setup", "--tar", "a.tar.xz", *other)
+
+
 SETUP = Walk(
     "setup",
-    {"--jobs": jobs, "--cuda": cuda, "--programs": programs, "--source": source},
-    {"--programs": {"llama-nonsense": "invalid choice"}},
+    {"--jobs": jobs, "--cuda": cuda, "--programs": programs, "--source": source, "--tar": tar},
+    {"--programs": {"llama-nonsense": "invalid choice"}, "--tar": {"{out}/no.tar.xz": "cannot be read"}},
     ("--source",),
+    {"--tar": ()},
 )
 IN_PATCH = "tests/unit/ggml_patch/test_command_line.py"
 PATCH = Walk(

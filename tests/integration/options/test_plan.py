@@ -206,8 +206,10 @@ EFFECTS: dict[str, Effect | str] = {
     "--hf-option": from_hf_folder,
     "--llama-dir": from_hf_folder,
     "--work-dir": from_hf_folder,
+    "--log-json": "tests/integration/options/test_log_json.py::test_a_plan",
 }
 WRONG = {
+    "--log-json": {"none/log": "none of the output does not exist", "{m}": "is no log of an earlier run"},
     "--json": {"none/plan.json": "none of the output does not exist"},
     "--plot": {"none/plan.png": "none of the output does not exist"},
     "--tensor-type": {"attn_q": "not of the form REGEX=TYPE", "attn_q=q4_k": "unknown tensor type 'q4_k'"},

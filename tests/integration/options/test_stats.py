@@ -63,6 +63,7 @@ EFFECTS: dict[str, Effect | str] = {
     "collect --llama-dir": from_hf_folder,
     "collect --work-dir": from_hf_folder,
     "collect --quiet": quiet,
+    "collect --log-json": "tests/integration/options/test_log_json.py::test_a_calibration_counts_tokens",
 }
 WRONG = {
     "collect --calib": {"none.txt": "none.txt", "{text}:0": "must be above 0, not 0"},
@@ -70,6 +71,7 @@ WRONG = {
     "collect --revision": REVISIONS,
     "collect --hf-option": HF_OPTIONS,
     "collect --llama-dir": {"none": "none is no llama.cpp source tree"},
+    "collect --log-json": {"none/log": "none of the output does not exist", "{m}": "is no log of an earlier run"},
     "collect --work-dir": {"none": "the work folder none does not exist"},
 }
 WORDS = ("{out}/s.stats", "--llama-bin", "{bin}", "--calib", "self")

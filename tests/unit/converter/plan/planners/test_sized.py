@@ -99,6 +99,19 @@ def test_types_that_options_name_are_counted(source: Path, folder: Path) -> None
     assert report.target.stat().st_size <= size
 
 
+def test_long_texts_in_the_metadata_are_counted(source: Path, folder: Path) -> None:
+    """So that there is no list of options by which the file becomes larger than it may."""
+    ends = "|".join(f"never-{i}" for i in range(30))
+    types = TypeOptions(tensor_types=tuple(f"attn_q|{i}|{ends}=eoq5" for i in range(20)))
+    size = source.stat().st_size // 2
+    options = replace(TO_NEAREST, types=types, quantized_by="A" * 200)
+    assert convert(source, folder / "m.gguf", options, proposals=of_size(size)).target.stat().st_size <= size
+    with pytest.raises(OptionError, match="needs --target-size") as error:
+        convert(source, folder / "n.gguf", options, proposals=of_size(1000))
+    least = parse_size(str(error.value).partition("--target-size ")[2].split(",")[0])
+    assert convert(source, folder / "m.gguf", options, proposals=of_size(least)).target.stat().st_size <= least
+
+
 def test_a_resumed_run_has_the_plan_of_the_first(
     source: Path, folder: Path, tmp_path: Path, measured: ConversionOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
