@@ -112,6 +112,8 @@ class SourceAccess:
     """Branch, tag or commit of a model that is named by its id on the Hugging Face Hub; by default its main branch."""
     tells_of_senses: bool = True
     """Say that parts for images and sound are left out of the model; False for who sees to them."""
+    is_intermediate: bool = False
+    """The model is an intermediate GGUF, which was made with `hf_options`."""
     hf_options: tuple[str, ...] = ()
     """`OPT` or `OPT=VALUE` of llama.cpp's converter of Hugging Face folders, as far as HF_OPTIONS has them."""
     origin: str | None = None

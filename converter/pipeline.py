@@ -200,8 +200,9 @@ def dry_run(
         )
     named = named_model(model, options.source.revision)
     model_path = local_path(named, options.source_access, target.parent, progress)
+    projector = find_projector(model_path, options.source_access, options.projector)
+    options = replace(options, source=replace(options.source, tells_of_senses=projector is None))
     with _opened(model_path, target, options, progress) as source:
-        projector = find_projector(model_path, options.source_access, options.projector)
         plan = _plan_ahead(source, options, proposals)
         if isinstance(proposals, BudgetRequest):
             chosen = propose_to_size(source, proposals, options, options.statistics, None, progress)

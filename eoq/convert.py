@@ -1,7 +1,7 @@
 """Convert a model to a GGUF file with EOQ tensor types."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -231,7 +231,7 @@ def run(arguments: argparse.Namespace, log: EventLog) -> None:
         progress = LoggedConversion(log, ConversionProgress())
         planned = dry_run(arguments.model, arguments.output, options, progress, proposals)
         splits = split_lines(planned, arguments.output, options.split) if options.split else []
-        beside = [] if planned.projector is None else [f"projector, for images or sound: {planned.projector}"]
+        beside = [f"projector, for images or sound: {path}" for path in _projectors([planned])]
         say([*tensor_lines(planned), "", *size_lines(planned, _context(arguments, planned)), *splits, *beside])
         log.ended(bytes=planned.file_bytes)
         return
@@ -263,6 +263,7 @@ def _convert_to(
             splits = split_lines(planned, path, options.split) if options.split else []
             lines = [*tensor_lines(planned), "", *size_lines(planned, _context(arguments, planned)), *splits]
             say([f"{path.name}:", *lines, ""])
+        say(f"projector, for images or sound: {path}" for path in _projectors(release_plan.values()))
         log.ended(bytes=sum(planned.file_bytes for planned in release_plan.values()))
         return
     task = (arguments.model, arguments.output, types, options)
@@ -273,6 +274,11 @@ def _convert_to(
             release = make_release(*task, LoggedRelease(log, display), arguments.evaluate)
         say(release_lines(release))
     log.ended(**release_totals(release))
+
+
+def _projectors(planned: "Iterable[PlannedFile]") -> list[Path]:
+    """Each once."""
+    return list(dict.fromkeys(file.projector for file in planned if file.projector is not None))
 
 
 def _context(arguments: argparse.Namespace, planned: "PlannedFile") -> int:

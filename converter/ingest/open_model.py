@@ -78,7 +78,7 @@ def open_model(
         ) as source:
             yield source
         return
-    if access.hf_options:
+    if access.hf_options and not access.is_intermediate:
         raise OptionError(f"--hf-option is for Hugging Face folders, and {model_path} is none; leave it out")
     source = open_gguf(model_path)
     check_not_input(target, source.paths)

@@ -41,6 +41,8 @@ def release_lines(release: Release) -> list[str]:
         f"{file.paths[0]}: {file.nbytes / 1e6:,.1f} MB, {file.bits_per_weight:.3f} bits a weight"
         for file in release.files
     ]
+    if release.projector:
+        lines.append(f"projector: {release.projector.text}")
     lines.append(f"model card: {release.card}")
     if release.repository is None:
         lines.append("note: the card names no base_model, as the model does not say where on the hub it is from")

@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from converter.ingest.projector import MadeProjector
 from evaluation import Evaluation, Measurement
 from gguf_files.source import open_gguf
 
@@ -43,6 +44,8 @@ class Release:
     """`org/name` on the hub of the model that they were made from, where that is known."""
     quantized_by: str | None = None
     evaluation: Evaluation | None = None
+    projector: MadeProjector | None = None
+    """The file for images and sound, of all types."""
     text_is_other: bool = False
     """Whether the text of the evaluation is known to be none of the calibration's."""
 

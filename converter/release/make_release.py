@@ -8,6 +8,7 @@ from pathlib import Path
 from converter.checkpoint import WorkFolder, conversion_facts, file_facts, work_folder
 from converter.errors import OptionError
 from converter.ingest import HubModel, hub_revision, local_path, named_model, open_model, source_files
+from converter.ingest.projector import find_projector, make_projector, projector_path
 from converter.memory import within_memory
 from converter.options import OWN_TEXT, ConversionOptions
 from converter.pipeline import check_needs, check_splits, convert, statistics_folder
@@ -76,6 +77,8 @@ def make_release(
         stack.enter_context(claimed(written, inputs))
         check_needs(named, beside, options)
         model_path = local_path(named, options.source_access, folder, progress)
+        projector = find_projector(model_path, options.source_access, options.projector)
+        options = replace(options, source=replace(options.source, tells_of_senses=projector is None))
         facts = conversion_facts(source_files(model_path), _recorded(by_type), options, hub_revision(model_path))
         work = stack.enter_context(work_folder(beside, options.source.work_dir, facts, resume=options.resume))
         source = stack.enter_context(_opened(model_path, beside, by_type, options, progress, work.source))
@@ -86,6 +89,11 @@ def make_release(
         targets = {type_name: folder / file_name(name, type_name) for type_name in by_type}
         outputs = [path for target in targets.values() for path in (target, report_path(target))]
         check_outputs([*written, *outputs], [*inputs, *source.paths])
+        made = None
+        if projector is not None:
+            inputs = [*inputs, model_path]
+            stack.enter_context(claimed([projector_path(folder / f"{name}.gguf", projector.type)], inputs))
+            made = make_projector(projector, folder / f"{name}.gguf", work.path, options, progress)
         for type_name, plan in plans.items():
             options = within_memory(options, plan, source)
             check_splits(targets[type_name], plan, options, [*inputs, *source.paths])
@@ -108,6 +116,8 @@ def make_release(
                     finished[type_name] = ReleasedFile.of(type_name, report.files)
                     progress.file_done(report)
         files = tuple(finished[type_name] for type_name in by_type)
+        if made is not None:
+            made.put_in_place()
         evaluation = None if text is None else _evaluated(source, files, text, folder, options, progress)
         calibration = open_gguf(files[0].paths[0]).value("eoq.calibration")
         release = Release(
@@ -119,6 +129,7 @@ def make_release(
             revision.id if revision else repository_of(source),
             options.quantized_by,
             evaluation,
+            projector=made,
             text_is_other=options.rounding.is_calibrated and options.statistics is None,
         )
         write_whole(card, card_text(release, source))
@@ -140,10 +151,13 @@ def plan_release(
     check_replaceable(folder / "README.md")
     beside = folder.with_name(f"{folder.name}.gguf")  # the folder may not be there yet
     model_path = local_path(named, options.source_access, folder.parent, progress)
+    projector = find_projector(model_path, options.source_access, options.projector)
+    options = replace(options, source=replace(options.source, tells_of_senses=projector is None))
     with _opened(model_path, beside, by_type, options, progress, None) as source:
         name = model_name(source)
+        beside_all = None if projector is None else projector_path(folder / f"{name}.gguf", projector.type)
         return {
-            folder / file_name(name, type_name): PlannedFile.of(plan, source)
+            folder / file_name(name, type_name): replace(PlannedFile.of(plan, source), projector=beside_all)
             for type_name, plan in _plans(source, by_type).items()
         }
 
@@ -235,7 +249,9 @@ def _converted(
 ) -> ConversionReport:
     """Go on only with what was begun, so that `--resume` has nothing to say of the others."""
     begun = options.resume and WorkFolder(target, None).path.exists()
-    return convert(source.paths[0], target, replace(options, resume=begun), progress)
+    if source.named != source.paths[0]:
+        options = replace(options, source=replace(options.source, is_intermediate=True))
+    return convert(source.paths[0], target, replace(options, resume=begun, projector="none"), progress)
 
 
 def _check_space(

@@ -98,6 +98,20 @@ def _list(source: Source, key: str) -> tuple[str, ...]:
     return next((entry.texts for entry in source.metadata if entry.key == key), ())
 
 
+def _about_projector(release: Release) -> list[str]:
+    if release.projector is None:
+        return []
+    name, first = release.projector.target.name, release.files[0].paths[0].name
+    return [
+        f"`{name}` is for {release.projector.senses}, with each of the types:",
+        "",
+        "```",
+        f"llama-server -m {first} --mmproj {name}",
+        "```",
+        "",
+    ]
+
+
 def _body(release: Release, source: Source) -> Iterator[str]:
     first = release.files[0]
     made_from = f"[{release.repository}](https://huggingface.co/{release.repository})" if release.repository else None
@@ -123,6 +137,7 @@ def _body(release: Release, source: Source) -> Iterator[str]:
         f"llama-cli -m {first.paths[0].name}",
         "```",
         "",
+        *_about_projector(release),
         "## How they were made",
         "",
         f"With {TOOL}:",

@@ -1,6 +1,7 @@
 """The file for --mmproj that is written beside a model with parts for images, by the pinned llama.cpp's converter."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from safetensors.numpy import load_file
 from converter import ConversionOptions, ConversionReport, RoundingOptions, SourceAccess, convert, dry_run
 from converter.errors import HfConversionError, OptionError
 from converter.options import PROJECTOR_TYPES
+from converter.release import make_release, plan_release
+from converter.release.display import release_lines
 from converter.report.display import summary_lines
 from output_files.claim import kept
 from output_files.errors import TargetError
@@ -47,7 +50,6 @@ def test_it_is_written_beside_the_model(
 ) -> None:
     planned = dry_run(model, folder / "m.gguf", options(llama_source))
     assert planned.projector == folder / "mmproj-m-F16.gguf" and not names(folder)
-    caplog.clear()
     report = convert(model, folder / "m.gguf", options(llama_source))
     assert names(folder) == ["m.gguf", "m.report.json", "mmproj-m-F16.gguf"]
     assert not caplog.messages
@@ -136,3 +138,20 @@ def test_it_is_written_over_no_input(model: Path, llama_source: Path) -> None:
     with pytest.raises(TargetError, match=f"would write over .*{name}, which is read"):
         convert(model, model / "m.gguf", options(llama_source))
     assert (model / name).read_bytes() == b"mine"
+
+
+def test_several_types_have_one(model: Path, folder: Path, llama_source: Path) -> None:
+    types = ("eoq3", "eoq4")
+    wanted = options(llama_source, "bf16")
+    wanted = replace(wanted, source=replace(wanted.source, hf_options=("model-name=Seer",)))
+    planned = plan_release(model, folder / "r", types, wanted)
+    assert {file.projector for file in planned.values()} == {folder / "r" / "mmproj-Seer-199K-BF16.gguf"}
+    release = make_release(model, folder / "r", types, wanted)
+    assert [name for name in names(folder / "r") if name.endswith(".gguf")] == [
+        *("Seer-199K-EOQ3.gguf", "Seer-199K-EOQ4.gguf", "mmproj-Seer-199K-BF16.gguf")
+    ]
+    card = (folder / "r" / "README.md").read_text()
+    assert "llama-server -m Seer-199K-EOQ3.gguf --mmproj mmproj-Seer-199K-BF16.gguf\n" in card
+    assert sum("mmproj-Seer-199K-BF16.gguf" in line for line in release_lines(release)) == 1
+    recorded = gguf.GGUFReader(folder / "r" / "Seer-199K-EOQ3.gguf").fields["eoq.options"].contents()
+    assert "hf-option=model-name=Seer" in recorded
