@@ -43,7 +43,7 @@ def make_parser(prog: str = "python -m llama_programs.setup") -> argparse.Argume
         "--tar",
         type=Path,
         metavar="FILE",
-        help="build nothing: unpack the programs of this tar of tools/package.sh, whose .sha256 lies beside it",
+        help="unpack the programs of this tar of tools/package.sh, whose .sha256 lies beside it (default: build them)",
     )
     parser.add_argument("--source", action="store_true", help="only fetch and patch; print the folder of the source")
     return parser

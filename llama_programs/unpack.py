@@ -25,15 +25,16 @@ def ensure_unpacked(tar: Path, cache: Path) -> Path:
         raise FetchError(f"{tar} is for Linux on x86-64; run eoq setup without --tar to build for this machine")
     _check_sum(tar)
     target = cache / package_name()
-    with locked(cache / "downloads"):
+    if (target / "bin").is_dir():
+        step(f"llama.cpp: already unpacked in {target}")
+        return target / "bin"
+    with locked(cache / "downloads"), scratch_folder(target) as folder:
         if (target / "bin").is_dir():
-            step(f"llama.cpp: already unpacked in {target}")
             return target / "bin"
-        with scratch_folder(target) as folder:
-            step(f"llama.cpp: unpacking {tar}")
-            _extract(tar, target.name, folder)
-            _check_c_library(tar, folder / target.name)
-            (folder / target.name).rename(target)
+        step(f"llama.cpp: unpacking {tar}")
+        _extract(tar, target.name, folder)
+        _check_c_library(tar, folder / target.name)
+        (folder / target.name).rename(target)
     step(f"llama.cpp: unpacked in {target}")
     return target / "bin"
 

@@ -46,7 +46,7 @@ PAGES = {
     "eval": ("docs/eval_eoq.md",),
     "mmlu": ("docs/eval_mmlu.md",),
     "fastewq-dataset": ("docs/plan_eoq.md",),
-    "setup": ("README.md", "docs/gpu.md"),
+    "setup": ("docs/install.md",),
     "patch": ("README.md", "CONTRIBUTING.md"),
 }
 _CALIBRATION, _ROUNDING, _TYPES = CalibrationOptions(), RoundingOptions(), TypeOptions()
