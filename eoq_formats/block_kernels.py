@@ -303,6 +303,14 @@ def weights_of_levels(v, data, sign, out):  # type: ignore[no-untyped-def]
 
 
 @_inline
+def scale_levels(v, data, out):  # type: ignore[no-untyped-def]
+    """Levels v, int32 (w,), and the scale of a block to rotated weights."""
+    scale = fp16_value(np.int32(data[0]) | np.int32(data[1]) << 8) * _LEVEL_UNIT
+    for i in range(v.shape[0]):
+        out[i] = np.float32(v[i]) * scale
+
+
+@_inline
 def quantize_activation_block(x, sign, v, out):  # type: ignore[no-untyped-def]
     width = sign.shape[0]
     for i in range(width):

@@ -22,6 +22,7 @@ from eoq_formats.block_kernels import (
     pack_codes,
     quantize_activation_block,
     quantize_block,
+    scale_levels,
     weights_of_levels,
 )
 from eoq_formats.codebooks import codebook
@@ -48,6 +49,7 @@ __all__ = [
     "pack_rows",
     "quantize",
     "quantize_activations",
+    "scaled_levels",
     "set_threads",
 ]
 
@@ -254,6 +256,44 @@ def _dequantize_trellis_rows(data, block_bytes, sign, tables, out):  # type: ign
             packed = data[row, block * block_bytes : (block + 1) * block_bytes]
             levels_of_trellis_block(packed[2:], tables, v)
             weights_of_levels(v, packed, sign, out[row, block * width : (block + 1) * width])
+
+
+def scaled_levels(data: Bytes, t: WeightType) -> Floats:
+    """Packed rows uint8 (rows, row bytes) to rotated weights float32 (rows, n): levels times float32(d) * 2^-12.
+
+    Their product with rotated activations F(D x) is that of weights and activations (docs/format.md, section 6).
+    """
+    data = np.ascontiguousarray(data, dtype=np.uint8)
+    rows, size = data.shape
+    if size % t.block_bytes:
+        raise ValueError(f"{t.name} rows are multiples of {t.block_bytes} bytes, not {size}")
+    out = np.empty((rows, size // t.block_bytes * t.width), dtype=np.float32)
+    if t.is_trellis:
+        _scale_trellis_rows(data, t.block_bytes, t.width, trellis_tables(t), out)
+    else:
+        tables = _tables(t)
+        _scale_rows(data, t.block_bytes, t.width, tables.bits, tables.low_bits, tables.levels, out)
+    return out
+
+
+@njit(parallel=True, nogil=True)
+def _scale_rows(data, block_bytes, width, bits, low_bits, levels, out):  # type: ignore[no-untyped-def]
+    for row in numba.prange(data.shape[0]):
+        v = np.empty(width, dtype=np.int32)
+        for block in range(data.shape[1] // block_bytes):
+            packed = data[row, block * block_bytes : (block + 1) * block_bytes]
+            levels_of_block(packed[2:], bits, low_bits, levels, v)
+            scale_levels(v, packed, out[row, block * width : (block + 1) * width])
+
+
+@njit(parallel=True, nogil=True)
+def _scale_trellis_rows(data, block_bytes, width, tables, out):  # type: ignore[no-untyped-def]
+    for row in numba.prange(data.shape[0]):
+        v = np.empty(width, dtype=np.int32)
+        for block in range(data.shape[1] // block_bytes):
+            packed = data[row, block * block_bytes : (block + 1) * block_bytes]
+            levels_of_trellis_block(packed[2:], tables, v)
+            scale_levels(v, packed, out[row, block * width : (block + 1) * width])
 
 
 def quantize_activations(x: Floats, t: ActivationType) -> Bytes:
