@@ -1,0 +1,158 @@
+"""Layers whose weights are codes: they multiply, look up and choose experts without a dense copy of all weights.
+
+A layer keeps its class of PyTorch as a base, with None in place of its weight, so that hooks and attributes of the model
+stay what they are. Codes are `packed`, uint8 (…, rows, bytes), and `norms`, float16 (…, rows, blocks).
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from eoq_formats.errors import EoqError
+from eoq_formats.tensors import code_bytes
+from eoq_formats.types import WeightType
+from eoq_transformers.decoding import dequantized, rotate, scaled_levels
+from eoq_transformers.description import AWQ_SCALES, NORMS, PACKED, Codes
+
+Tensor = torch.Tensor
+
+WEIGHTS_AT_ONCE = 1 << 20
+"""Weights in floats at a time: 4 MiB."""
+
+
+class CodesBase(nn.Module):
+    """What has codes. Casting a model leaves its norms as they are, for they would lose bits."""
+
+    packed: Tensor
+    norms: Tensor
+    awq_scales: Tensor | None
+    eoq_type: WeightType
+    eoq_dtype: torch.dtype
+    """Of the weights that the model asks for."""
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "CodesBase":
+        kept = {name: getattr(self, name) for name in (NORMS, AWQ_SCALES) if getattr(self, name) is not None}
+        super()._apply(fn, recurse)
+        for name, before in kept.items():
+            after = getattr(self, name)
+            if after.dtype != before.dtype:
+                setattr(self, name, before.to(after.device))
+        return self
+
+
+class EoqLinear(CodesBase, nn.Linear):
+    """x W^T + b by the codes of W: x is rotated once, and W is decoded a few rows at a time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _product(self, x, self.bias)
+
+
+class EoqEmbedding(CodesBase, nn.Embedding):
+    """The rows of some tokens, decoded."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        ids = input.reshape(-1)
+        rows = dequantized(self.packed[ids], self.norms[ids], self.eoq_type)
+        return _unscaled(rows, self.awq_scales).to(self.eoq_dtype).reshape(*input.shape, -1)
+
+
+class TiedHead(nn.Linear):
+    """The output matrix of a model that takes its embeddings for it: it has no codes of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _product(cast(CodesBase, self.__dict__["eoq_embedding"]), x, self.bias)
+
+
+class EoqExperts(CodesBase):
+    """The matrices of all experts, where a model has them in one parameter: an index decodes one of them."""
+
+    def __init__(self, shape: torch.Size, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.shape, self.eoq_dtype = shape, dtype
+
+    def __getitem__(self, expert: Any) -> Tensor:
+        number = int(expert)
+        rows = _dense(self.packed[number], self.norms[number], self.eoq_type)
+        return _unscaled(rows, self.awq_scales).to(self.eoq_dtype)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+
+def add_codes(module: nn.Module, codes: Codes, shape: torch.Size, device: torch.device) -> None:
+    """Give a module room for the codes of weights of this shape."""
+    t = codes.type
+    blocks = shape[-1] // t.width
+    packed = torch.empty((*shape[:-1], blocks * code_bytes(t)), dtype=torch.uint8, device=device)
+    norms = torch.empty((*shape[:-1], blocks), dtype=torch.float16, device=device)
+    module.register_buffer(PACKED, packed)
+    module.register_buffer(NORMS, norms)
+    scales = torch.empty(shape[-1], dtype=torch.float16, device=device) if codes.has_scales else None
+    module.register_buffer(AWQ_SCALES, scales)
+    module.eoq_type = t  # type: ignore[assignment]
+
+
+def remove_codes(module: nn.Module) -> None:
+    for name in (PACKED, NORMS, AWQ_SCALES, "eoq_type"):
+        delattr(module, name)
+
+
+def computing(module: nn.Module, name: str) -> None:
+    """Have a module, whose weight is codes, compute with them. Raises EoqError for one whose way to do so is its own."""
+    cls = type(module)
+    own = getattr(cls.forward, "__code__", None)
+    for dense, packed in ((nn.Linear, EoqLinear), (nn.Embedding, EoqEmbedding)):
+        if cls is dense:
+            module.__class__ = packed
+            return
+        # of a class that is made of PyTorch's, where it asks that to do the work
+        if issubclass(cls, dense) and (cls.forward is dense.forward or (own and "super" in own.co_names)):
+            module.__class__ = type(f"Eoq{cls.__name__}", (cls, packed), {})
+            return
+    raise EoqError(
+        f"{name} is a {cls.__name__}, which cannot work with codes; load the model with dequantize=True, which is the "
+        "default"
+    )
+
+
+def weights_of(module: nn.Module, dtype: torch.dtype) -> Tensor:
+    """All weights of a module's codes, in floats."""
+    holder = cast(CodesBase, module)
+    packed, norms = holder.packed, holder.norms
+    rows = _dense(packed.reshape(-1, packed.shape[-1]), norms.reshape(-1, norms.shape[-1]), holder.eoq_type, dtype)
+    scales = holder.awq_scales
+    # what is scaled is rounded to the dtype after the scales are gone
+    if scales is not None and dtype != torch.float32:
+        rows = _dense(packed.reshape(-1, packed.shape[-1]), norms.reshape(-1, norms.shape[-1]), holder.eoq_type)
+    return _unscaled(rows, scales).to(dtype).reshape(*norms.shape[:-1], -1)
+
+
+def _dense(packed: Tensor, norms: Tensor, t: WeightType, dtype: torch.dtype = torch.float32) -> Tensor:
+    length = norms.shape[-1] * t.width
+    weights = torch.empty((packed.shape[0], length), dtype=dtype, device=packed.device)
+    for rows in _pieces(packed.shape[0], length):
+        weights[rows] = dequantized(packed[rows], norms[rows], t).to(dtype)
+    return weights
+
+
+def _product(codes: CodesBase, x: Tensor, bias: Tensor | None) -> Tensor:
+    packed, norms, t = codes.packed, codes.norms, codes.eoq_type
+    inputs = x.to(packed.device).float()
+    if codes.awq_scales is not None:
+        inputs = inputs / codes.awq_scales.float()
+    rotated = rotate(inputs.reshape(-1, inputs.shape[-1]), t.width)
+    y = torch.empty((rotated.shape[0], packed.shape[0]), dtype=x.dtype, device=packed.device)
+    for rows in _pieces(packed.shape[0], rotated.shape[-1]):
+        y[:, rows] = (rotated @ scaled_levels(packed[rows], norms[rows], t).T).to(x.dtype)
+    y = y.reshape(*x.shape[:-1], -1).to(x.device)
+    return y if bias is None else y + bias
+
+
+def _pieces(rows: int, length: int) -> list[slice]:
+    step = max(1, WEIGHTS_AT_ONCE // length)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _unscaled(weights: Tensor, scales: Tensor | None) -> Tensor:
+    return weights if scales is None else weights / scales.float()
