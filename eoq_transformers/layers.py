@@ -41,8 +41,27 @@ class CodesBase(nn.Module):
         return self
 
 
+def absent(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """In place of a weight, for what asks for its shape, dtype and device: one NaN, seen as all of them."""
+    value = torch.full((), torch.nan, dtype=dtype, device=device).expand(shape)
+    value._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers is not to fill it
+    return value
+
+
+def _absent(codes: CodesBase, rows: int, length: int) -> Tensor:
+    return absent(torch.Size((rows, length)), codes.eoq_dtype, codes.packed.device)
+
+
 class EoqLinear(CodesBase, nn.Linear):
     """x W^T + b by the codes of W: x is rotated once, and W is decoded a few rows at a time."""
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        return _absent(self, self.out_features, self.in_features)
+
+    @weight.setter
+    def weight(self, value: object) -> None:
+        """Models that tie weights set them; there is none here."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _product(self, x, self.bias)
@@ -50,6 +69,14 @@ class EoqLinear(CodesBase, nn.Linear):
 
 class EoqEmbedding(CodesBase, nn.Embedding):
     """The rows of some tokens, decoded."""
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        return _absent(self, self.num_embeddings, self.embedding_dim)
+
+    @weight.setter
+    def weight(self, value: object) -> None:
+        """As of EoqLinear."""
 
     def forward(self, input: Tensor) -> Tensor:
         ids = input.reshape(-1)
@@ -60,8 +87,21 @@ class EoqEmbedding(CodesBase, nn.Embedding):
 class TiedHead(nn.Linear):
     """The output matrix of a model that takes its embeddings for it: it has no codes of its own."""
 
+    @property
+    def embedding(self) -> CodesBase:
+        """No module of this one, so that its codes are saved once."""
+        return cast(CodesBase, self.__dict__["eoq_embedding"])
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        return _absent(self.embedding, self.out_features, self.in_features)
+
+    @weight.setter
+    def weight(self, value: object) -> None:
+        """As of EoqLinear."""
+
     def forward(self, x: Tensor) -> Tensor:
-        return _product(cast(CodesBase, self.__dict__["eoq_embedding"]), x, self.bias)
+        return _product(self.embedding, x, self.bias)
 
 
 class EoqExperts(CodesBase):
@@ -98,21 +138,52 @@ def remove_codes(module: nn.Module) -> None:
         delattr(module, name)
 
 
-def computing(module: nn.Module, name: str) -> None:
-    """Have a module, whose weight is codes, compute with them. Raises EoqError for one whose way to do so is its own."""
+def remove_weight(module: nn.Module) -> None:
+    """Have a module without its weight, as far as transformers saves, loads and initialises it."""
+    weight = module._parameters.pop("weight")
+    assert weight is not None
+    module.__dict__["weight"] = absent(weight.shape, weight.dtype, weight.device)
+
+
+def compute_with_codes(module: nn.Module, name: str) -> None:
+    """Have a module whose weight is codes compute with them. Raises EoqError for one that does so in a way of its own."""
     cls = type(module)
     own = getattr(cls.forward, "__code__", None)
     for dense, packed in ((nn.Linear, EoqLinear), (nn.Embedding, EoqEmbedding)):
-        if cls is dense:
-            module.__class__ = packed
+        # a class that is made of PyTorch's asks that to do the work
+        if cls is dense or (
+            issubclass(cls, dense) and (cls.forward is dense.forward or (own and "super" in own.co_names))
+        ):
+            _without_weight(module, packed if cls is dense else type(f"Eoq{cls.__name__}", (cls, packed), {}))
             return
-        # of a class that is made of PyTorch's, where it asks that to do the work
-        if issubclass(cls, dense) and (cls.forward is dense.forward or (own and "super" in own.co_names)):
-            module.__class__ = type(f"Eoq{cls.__name__}", (cls, packed), {})
-            return
-    raise EoqError(
-        f"{name} is a {cls.__name__}, which cannot work with codes; load the model with dequantize=True, which is the "
-        "default"
+    raise _unable(module, name)
+
+
+def compute_as_head(module: nn.Module, name: str, embedding: nn.Module) -> None:
+    """Have the output matrix of a model compute with the codes of its embeddings. Raises EoqError as the above."""
+    if type(module) is not nn.Linear:
+        raise _unable(module, name)
+    module.__dict__["eoq_embedding"] = embedding
+    _without_weight(module, TiedHead)
+
+
+def be_dense(module: nn.Module) -> None:
+    """Give a layer the class back that it had before it computed with codes; its weight is still to come."""
+    for name in ("eoq_embedding", "weight"):
+        module.__dict__.pop(name, None)
+    bases = type(module).__mro__
+    module.__class__ = next(base for base in bases if base.__module__ != __name__)
+
+
+def _without_weight(module: nn.Module, cls: type[nn.Module]) -> None:
+    module.__dict__.pop("weight", None)
+    module.__class__ = cls
+
+
+def _unable(module: nn.Module, name: str) -> EoqError:
+    return EoqError(
+        f"{name} is of the class {type(module).__name__}, which cannot work with codes; load the model with "
+        "dequantize=True, which is the default"
     )
 
 

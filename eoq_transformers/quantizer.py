@@ -16,7 +16,16 @@ from transformers.quantizers.base import HfQuantizer
 from eoq_transformers.checkpoint import Checkpoint, checkpoint_paths, read_heads
 from eoq_transformers.configuration import EoqConfig
 from eoq_transformers.description import AWQ_SCALES, METHOD, NORMS, Codes, FormatError, check_codes, read_description
-from eoq_transformers.layers import EoqExperts, TiedHead, add_codes, computing, remove_codes, weights_of
+from eoq_transformers.layers import (
+    EoqExperts,
+    add_codes,
+    be_dense,
+    compute_as_head,
+    compute_with_codes,
+    remove_codes,
+    remove_weight,
+    weights_of,
+)
 from eoq_transformers.weight_names import IS_5, Place, nearest_name, places, with_codes
 
 
@@ -69,34 +78,26 @@ class EoqQuantizer(HfQuantizer):  # type: ignore[misc]
         dense = owner.get_parameter(name)
         shape, dtype, device = dense.shape, dense.dtype, dense.device
         if name == "weight":
-            owner.register_parameter("weight", None)
+            remove_weight(owner)
             add_codes(owner, codes, shape, device)
             owner.eoq_dtype = dtype
             holder = owner
             if not self._dequantizes:
-                computing(owner, parameter)
+                compute_with_codes(owner, parameter)
         else:
             holder = EoqExperts(shape, dtype)
             add_codes(holder, codes, shape, device)
             delattr(owner, name)
             owner.add_module(name, holder)
-        holder._is_hf_initialized = True
         self._filled[parameter] = (holder, name, dtype)
         for head_name in tied:
             head = model.get_submodule(head_name.rpartition(".")[0])
-            head.register_parameter("weight", None)
-            head._is_hf_initialized = True
+            remove_weight(head)
             self._ties[head_name] = parameter
             if IS_5:
                 model.all_tied_weights_keys.pop(head_name, None)
             if not self._dequantizes:
-                if type(head) is not nn.Linear:
-                    raise FormatError(
-                        f"{head_name} is a {type(head).__name__}, which cannot work with codes; load the model with "
-                        "dequantize=True, which is the default"
-                    )
-                head.__class__ = TiedHead
-                head.__dict__["eoq_embedding"] = holder
+                compute_as_head(head, head_name, holder)
 
     def adjust_max_memory(self, max_memory: dict[str, int | str]) -> dict[str, int | str]:
         """What fits as codes may not fit as floats."""
@@ -134,14 +135,13 @@ class EoqQuantizer(HfQuantizer):  # type: ignore[misc]
             if holder is owner:
                 remove_codes(holder)
                 del holder.eoq_dtype
-                _back_to_dense(holder)
+                be_dense(holder)
             else:
                 delattr(owner, name)
             owner.register_parameter(name, weight)
         for head_name, parameter in self._ties.items():
             head = model.get_submodule(head_name.rpartition(".")[0])
-            head.__dict__.pop("eoq_embedding", None)
-            _back_to_dense(head)
+            be_dense(head)
             head.register_parameter("weight", model.get_parameter(parameter))
             if IS_5:
                 model.all_tied_weights_keys[head_name] = parameter
@@ -154,13 +154,6 @@ class EoqQuantizer(HfQuantizer):  # type: ignore[misc]
     @property
     def is_trainable(self) -> bool:
         return False
-
-
-def _back_to_dense(module: nn.Module) -> None:
-    """Give a layer that computes with codes the class back that it had."""
-    cls = type(module)
-    if cls.__module__.startswith("eoq_transformers"):
-        module.__class__ = next(base for base in cls.__mro__[1:] if not base.__module__.startswith("eoq_transformers"))
 
 
 def _check_place(place: Place, dense: nn.Parameter, codes: list[Codes]) -> None:
