@@ -14,6 +14,7 @@ COMMANDS = {
     "verify": ("eoq.verify", "verify a GGUF file with EOQ types"),
     "inspect": ("eoq.inspect", "show what is in a GGUF file: tensors, types, codes"),
     "eval": ("eoq.eval", "compare GGUF files with the one they were made from"),
+    "export-hf": ("eoq.export_hf", "write a folder of EOQ codes for Hugging Face's transformers"),
     "mmlu": ("eoq.mmlu", "accuracy on MMLU questions, asked of a running llama-server"),
     "fastewq-dataset": ("eoq.fastewq_dataset", "add models to the data set that FastEWQ learns from"),
     "patch": ("ggml_patch.__main__", "patch a llama.cpp tree of your own"),

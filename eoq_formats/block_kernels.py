@@ -215,13 +215,21 @@ def levels_of_block(planes, bits, low_bits, levels, v):  # type: ignore[no-untyp
     """Levels int32 (w,) of the packed codes of a scalar type."""
     width = v.shape[0]
     low_bytes = low_bits * width // 8
+    if low_bits == 4:
+        for j in range(low_bytes):
+            v[j] = planes[j] & 15
+            v[j + low_bytes] = planes[j] >> 4
+    else:
+        for j in range(low_bytes):
+            v[j], v[j + low_bytes] = planes[j] & 3, planes[j] >> 2 & 3
+            v[j + 2 * low_bytes], v[j + 3 * low_bytes] = planes[j] >> 4 & 3, planes[j] >> 6
+    start = low_bytes
+    for bit in range(low_bits, bits):
+        for i in range(width):
+            v[i] |= (np.int32(planes[start + (i >> 3)]) >> (i & 7) & 1) << bit
+        start += width // 8
     for i in range(width):
-        code = planes[i % low_bytes] >> (low_bits * (i // low_bytes)) & ((1 << low_bits) - 1)
-        start = low_bytes
-        for bit in range(low_bits, bits):
-            code |= (planes[start + i // 8] >> (i % 8) & 1) << bit
-            start += width // 8
-        v[i] = levels[code]
+        v[i] = levels[v[i]]
 
 
 @_inline

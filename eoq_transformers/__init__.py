@@ -1,4 +1,4 @@
-"""Models of EOQ codes in transformers: importing this makes `from_pretrained` read their folders, without remote code."""
+"""Models of EOQ codes in transformers: importing this makes `from_pretrained` read them, without remote code."""
 
 from eoq_transformers.configuration import EoqConfig, model_config
 from eoq_transformers.description import FormatError

@@ -26,7 +26,8 @@ class Checkpoint:
 
     def read(self, name: str) -> torch.Tensor:
         with safe_open(self.files[name], framework="pt") as file:
-            return file.get_tensor(name)
+            tensor: torch.Tensor = file.get_tensor(name)
+            return tensor
 
 
 def read_heads(paths: Iterable[Path]) -> Checkpoint:

@@ -24,7 +24,7 @@ class EoqConfig(QuantizationConfigMixin):  # type: ignore[misc]
 
 
 def model_config(folder: str | Path, *, dequantize: bool, **more: Any) -> PretrainedConfig:
-    """The configuration of a model of EOQ codes for `from_pretrained(folder, config=…)`, with the way to load it chosen.
+    """What `from_pretrained(folder, config=…)` takes for a folder of EOQ codes, with the way to load it chosen.
 
     `more` goes to `AutoConfig.from_pretrained`. Raises FormatError for a folder of something else.
     """

@@ -103,7 +103,9 @@ def read_description(config: Mapping[str, Any]) -> dict[str, WeightType]:
             f"reads version {VERSION}; take a newer EOQ, or export the model again"
         )
     if config.get("signs") != _SIGNS:
-        raise FormatError("the quantization_config has other signs than those of docs/format.md; export the model again")
+        raise FormatError(
+            "the quantization_config has other signs than those of docs/format.md; export the model again"
+        )
     stored = _table(config, "types")
     named = {name: _type_of(name, content) for name, content in stored.items()}
     tensors = _table(config, "tensors")

@@ -1,6 +1,6 @@
 """Layers whose weights are codes: they multiply, look up and choose experts without a dense copy of all weights.
 
-A layer keeps its class of PyTorch as a base, with None in place of its weight, so that hooks and attributes of the model
+A layer keeps its class of PyTorch as a base, and a stand-in for its weight, so that hooks and attributes of the model
 stay what they are. Codes are `packed`, uint8 (…, rows, bytes), and `norms`, float16 (…, rows, blocks).
 """
 
@@ -33,7 +33,7 @@ class CodesBase(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> "CodesBase":
         kept = {name: getattr(self, name) for name in (NORMS, AWQ_SCALES) if getattr(self, name) is not None}
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, before in kept.items():
             after = getattr(self, name)
             if after.dtype != before.dtype:
@@ -56,7 +56,7 @@ class EoqLinear(CodesBase, nn.Linear):
     """x W^T + b by the codes of W: x is rotated once, and W is decoded a few rows at a time."""
 
     @property
-    def weight(self) -> Tensor:  # type: ignore[override]
+    def weight(self) -> Tensor:
         return _absent(self, self.out_features, self.in_features)
 
     @weight.setter
@@ -71,7 +71,7 @@ class EoqEmbedding(CodesBase, nn.Embedding):
     """The rows of some tokens, decoded."""
 
     @property
-    def weight(self) -> Tensor:  # type: ignore[override]
+    def weight(self) -> Tensor:
         return _absent(self, self.num_embeddings, self.embedding_dim)
 
     @weight.setter
@@ -93,7 +93,7 @@ class TiedHead(nn.Linear):
         return cast(CodesBase, self.__dict__["eoq_embedding"])
 
     @property
-    def weight(self) -> Tensor:  # type: ignore[override]
+    def weight(self) -> Tensor:
         return _absent(self.embedding, self.out_features, self.in_features)
 
     @weight.setter
@@ -146,7 +146,7 @@ def remove_weight(module: nn.Module) -> None:
 
 
 def compute_with_codes(module: nn.Module, name: str) -> None:
-    """Have a module whose weight is codes compute with them. Raises EoqError for one that does so in a way of its own."""
+    """Have a module whose weight is codes compute with them. Raises EoqError for one that has its own way."""
     cls = type(module)
     own = getattr(cls.forward, "__code__", None)
     for dense, packed in ((nn.Linear, EoqLinear), (nn.Embedding, EoqEmbedding)):

@@ -186,7 +186,7 @@ def _tied_to(model: Any, parameters: set[str]) -> dict[str, list[str]]:
             if source in parameters and target not in parameters:
                 tied.setdefault(source, []).append(target)
         return tied
-    named = {name: parameter for name, parameter in model.named_parameters(remove_duplicate=False)}
+    named = dict(model.named_parameters(remove_duplicate=False))
     owners = {id(named[name]): name for name in parameters}
     for name, parameter in named.items():
         source = owners.get(id(parameter))

@@ -69,8 +69,8 @@ def export(
 
     `model` is a Hugging Face folder, or text that names one or a model of the hub. The codes are those of
     `options.gguf`, or of the GGUF that `convert` makes with `options.conversion`, bit for bit; what is not in codes
-    there is as the model has it, unless the conversion changed it. The GGUF is held against the model before anything is
-    written. The folder appears once it is whole. Raises EoqError.
+    there is as the model has it, unless the conversion changed it. The GGUF is held against the model before anything
+    is written. The folder appears once it is whole. Raises EoqError.
     """
     options, progress = options or ExportOptions(), progress or ConversionProgress()
     access, threads = options.conversion.source_access, options.conversion.threads
@@ -85,7 +85,9 @@ def export(
             )
         folder = read_hf_folder(model_path, allow_requantize=False)
         if not folder.tensors:
-            raise ExportError(f"the folder {model_path} has no safetensors files; save the model anew with transformers")
+            raise ExportError(
+                f"the folder {model_path} has no safetensors files; save the model anew with transformers"
+            )
         scratch = stack.enter_context(scratch_folder(access.work_dir or target.parent))
         given = None if options.gguf is None else open_gguf(options.gguf)
         source = stack.enter_context(open_model(model_path, scratch / "source.gguf", access, threads, progress))
@@ -94,8 +96,8 @@ def export(
         if compared.faults:
             fault = compared.faults[0]
             raise ExportError(
-                f"{file.named} was not made from {model_path}: {fault.tensor}: {fault.text}; give the folder that it was "
-                "made from"
+                f"{file.named} was not made from {model_path}: {fault.tensor}: {fault.text}; give the folder that it "
+                "was made from"
             )
         codes = [t for t in file.tensors if eoq_type(t.type) is not None]
         if not codes:
@@ -189,5 +191,3 @@ def _copy_files(source: Path, target: Path) -> None:
     names = {path for pattern in _COPIED for path in source.glob(pattern) if path.is_file()}
     for path in sorted(names):
         shutil.copyfile(path, target / path.name)
-
-

@@ -63,7 +63,9 @@ class Placed:
         return ordered
 
 
-def place_tensors(stored: Sequence[StoredTensor], source: Source, read: SourceWeights, progress: Progress) -> list[Placed]:
+def place_tensors(
+    stored: Sequence[StoredTensor], source: Source, read: SourceWeights, progress: Progress
+) -> list[Placed]:
     """All tensors of a folder that its GGUF, `source`, has. Raises ExportError for what cannot be traced back."""
     found = _by_name(stored, source)
     progress.stage("comparing the folder with its GGUF", sum(t.weights for t, _, _ in found))
@@ -151,6 +153,8 @@ def _agrees(placed: Placed, read: SourceWeights) -> bool:
             assert placed.order is not None
             theirs = everything[placed.order[start:stop]]
         ours = read.read(placed.tensor, placed.first + start, placed.first + stop)
-        if not np.allclose(ours, theirs + np.float32(placed.added), rtol=_ROUNDING, atol=_SMALLEST):
+        wanted = theirs + np.float32(placed.added) if placed.added else theirs
+        # most are equal, and that is told ten times as fast
+        if not np.array_equal(ours, wanted) and not np.allclose(ours, wanted, rtol=_ROUNDING, atol=_SMALLEST):
             return False
     return True

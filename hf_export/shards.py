@@ -61,7 +61,7 @@ class ShardWriter:
         if len(self._files) == 1:
             self._files[0][0].rename(self._folder / "model.safetensors")
             return
-        weights = {}
+        weights: dict[str, str] = {}
         for number, (path, names) in enumerate(self._files, 1):
             file = self._folder / f"model-{number:05}-of-{len(self._files):05}.safetensors"
             path.rename(file)
@@ -71,6 +71,9 @@ class ShardWriter:
 
     def _write(self) -> None:
         path = self._folder / f"{len(self._files) + 1}.part"
+        path.touch()
+        mode = path.stat().st_mode
         save_file({t.name: t.values for t in self._tensors}, path, metadata={"format": "pt"})
+        path.chmod(mode)  # the library leaves it to its owner alone
         self._files.append((path, [t.name for t in self._tensors]))
         self._tensors, self._held = [], 0

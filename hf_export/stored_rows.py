@@ -27,8 +27,8 @@ def read_rows(tensor: StoredTensor, start: int, stop: int) -> Floats:
     """Rows [start, stop) as float32 (rows, row length). Raises ExportError for a type without floats."""
     if tensor.dtype not in _BYTES:
         raise ExportError(
-            f"the tensor {tensor.name} of {tensor.file.path} is {tensor.dtype}, and only F32, F16 and BF16 are exported; "
-            "give the folder of the original model"
+            f"the tensor {tensor.name} of {tensor.file.path} is {tensor.dtype}, and only F32, F16 and BF16 are "
+            "exported; give the folder of the original model"
         )
     length = row_length_of(tensor)
     size = length * _BYTES[tensor.dtype]

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("eoq_formats",),
     ("terminal", "input_files", "output_files", "ggml_patch"),
-    ("gguf_files", "llama_programs"),
+    ("gguf_files", "llama_programs", "eoq_transformers"),
     ("evaluation", "material", "converter.errors", "converter.sizes", "converter.torch_settings"),
     ("converter.type_choice",),
     ("converter.options",),
@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("converter.release",),
     ("converter",),
     ("inspection",),
+    ("hf_export",),
     ("eoq", "bench"),
     ("tools", "tests"),
 )
