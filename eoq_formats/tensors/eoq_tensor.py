@@ -75,8 +75,8 @@ def quantize(tensor: Any, type: str | WeightType) -> EoqTensor:
     """
     named = weight_type(type) if isinstance(type, str) else type
     floats = _floats(tensor)
-    if floats.ndim == 0 or floats.size == 0:
-        raise EoqError(f"a tensor of shape {floats.shape} has no rows; give one with at least one axis and one value")
+    if floats.size == 0:
+        raise EoqError(f"a tensor of shape {floats.shape} has no values, so there is nothing to round")
     length = floats.shape[-1]
     # a family is named after the widest of its types
     fitting = weight_type_for_row(named.name, length) if named.name == named.family else named
