@@ -15,6 +15,8 @@ examples:
   eoq export-hf models/SmolLM2-135M smollm2-eoq4t --from smollm2-EOQ4T.gguf
 """
 
+DEFAULT_BITS = 5
+
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -24,7 +26,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("model", metavar="MODEL", help=MODEL_HELP.replace("GGUF file (the first of its splits), ", ""))
     add("output", metavar="OUT_DIR", type=Path, help="folder to write; it must be new, or empty")
     made = parser.add_mutually_exclusive_group()
-    made.add_argument("--bits", type=int, metavar="N", help="bits of scalar types, 2 to 6 (default: 5)")
+    made.add_argument("--bits", type=int, metavar="N", help=f"bits of scalar types, 2 to 6 (default: {DEFAULT_BITS})")
     made.add_argument("--type", metavar="TYPE", help="eoq2 … eoq6, eoq2t … eoq5t (default: by --bits)")
     made.add_argument(
         "--from",
@@ -65,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_export import ExportOptions, export
     from output_files.sizes import size_text
 
-    bits = 5 if arguments.bits is None else arguments.bits
+    bits = DEFAULT_BITS if arguments.bits is None else arguments.bits
     if bits not in BITS:
         raise OptionError(f"--bits must be one of {', '.join(map(str, BITS))}, not {bits}")
     size = None if arguments.max_shard_size is None else parse_size(arguments.max_shard_size, "--max-shard-size")

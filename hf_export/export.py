@@ -13,6 +13,7 @@ from converter import ConversionOptions, ConversionProgress, convert
 from converter.ingest import local_path, named_model, open_model
 from converter.ingest.hf_folder import HfFolder, read_hf_folder
 from converter.ingest.safetensors_folder import StoredTensor
+from converter.pipeline import check_needs
 from eoq_formats import kernels
 from eoq_formats.tensors import split
 from eoq_formats.types import WeightType
@@ -27,7 +28,7 @@ from hf_export.shards import ShardWriter, Tensor
 from hf_export.stored_rows import as_stored, read_bytes
 from inspection.against import compare
 from output_files.leftovers import scratch_folder
-from output_files.target import check_space
+from output_files.target import check_outputs, check_space
 from output_files.whole_folder import check_new_folder, whole_folder
 
 _COPIED = (
@@ -88,6 +89,8 @@ def export(
             raise ExportError(
                 f"the folder {model_path} has no safetensors files; save the model anew with transformers"
             )
+        if options.gguf is None:
+            _check_needs(model_path, target, options.conversion)
         scratch = stack.enter_context(scratch_folder(access.work_dir or target.parent))
         given = None if options.gguf is None else open_gguf(options.gguf)
         source = stack.enter_context(open_model(model_path, scratch / "source.gguf", access, threads, progress))
@@ -116,6 +119,14 @@ def export(
         (made / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (made / "README.md").write_text(card_text(file, folder.config, types, target.name, shards.nbytes))
     return Exported(target, types, shards.nbytes, compared.notes)
+
+
+def _check_needs(model: Path, target: Path, options: ConversionOptions) -> None:
+    """Of the conversion, before the model is opened for it."""
+    check_needs(model, target, options)
+    statistics = options.statistics
+    if statistics is not None and not statistics.exists():
+        check_outputs([statistics], [model])
 
 
 def _converted(source: Source, target: Path, options: ConversionOptions, progress: ConversionProgress) -> Source:

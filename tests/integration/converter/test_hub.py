@@ -85,6 +85,7 @@ TOOLS = {
     "plan": (ID, "--target-bpw", "5"),
     "stats": ("collect", ID, "{out}/m.stats", "--llama-bin", "{bin}"),
     "verify": ("{kept}", "--against", ID),
+    "export-hf": (ID, "{out}/made", "--rtn"),
     "fastewq-dataset": ("{out}/d.csv", ID),
 }
 

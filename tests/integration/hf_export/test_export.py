@@ -1,4 +1,4 @@
-"""Folders of codes: the codes are those of the weights, and transformers loads them to floats and to layers of codes."""
+"""Folders of codes: they are those of the weights, and transformers loads them to floats and to layers of codes."""
 
 import json
 from pathlib import Path

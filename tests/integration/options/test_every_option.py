@@ -13,7 +13,16 @@ import pytest
 from converter import CalibrationOptions, RoundingOptions, TypeOptions
 from converter.plan.planners import Budget, EwqRequest
 from eoq.__main__ import COMMANDS
-from tests.integration.options import test_convert, test_evaluation, test_files, test_llama_cpp, test_plan, test_stats
+from eoq.export_hf import DEFAULT_BITS
+from tests.integration.options import (
+    test_convert,
+    test_evaluation,
+    test_export_hf,
+    test_files,
+    test_llama_cpp,
+    test_plan,
+    test_stats,
+)
 from tests.integration.options.conftest import Place
 from tests.integration.options.tools import ROOT, Option, Walk, all_of, options_of, parser_of, refused, run
 from tests.unit.evaluation.conftest import MakeModel, fake_bin, make_model, text
@@ -31,6 +40,7 @@ WALKS = {
         test_files.VERIFY,
         test_files.INSPECT,
         test_files.DATASET,
+        test_export_hf.WALK,
         test_evaluation.EVAL,
         test_evaluation.MMLU,
         test_llama_cpp.SETUP,
@@ -43,6 +53,7 @@ PAGES = {
     "stats": ("docs/statistics.md",),
     "verify": ("docs/verify_eoq.md",),
     "inspect": ("docs/inspect_eoq.md",),
+    "export-hf": ("docs/export_hf.md",),
     "eval": ("docs/eval_eoq.md",),
     "mmlu": ("docs/eval_mmlu.md",),
     "fastewq-dataset": ("docs/plan_eoq.md",),
@@ -68,6 +79,7 @@ LIBRARY: Mapping[str, Mapping[str, object]] = {
         "--effort": _ROUNDING.effort,
     },
     "stats": {f"collect {name}": value for name, value in _CALIBRATED.items()},
+    "export-hf": {"--bits": DEFAULT_BITS},
     "plan": {"--epsilon": EwqRequest().epsilon},
 }
 """Defaults that the library has, where the command line leaves the option away."""

@@ -27,6 +27,7 @@ MAKES = {
     "verify": (),
     "inspect": (),
     "eval": (),
+    "export-hf": ("smollm2-eoq5",),
     "mmlu": ("EOQ4.json",),
     "fastewq-dataset": ("blocks.csv",),
     "patch": (),
