@@ -91,9 +91,9 @@ def export(
             )
         if options.gguf is None:
             _check_needs(model_path, target, options.conversion)
-        scratch = stack.enter_context(scratch_folder(access.work_dir or target.parent))
         given = None if options.gguf is None else open_gguf(options.gguf)
-        source = stack.enter_context(open_model(model_path, scratch / "source.gguf", access, threads, progress))
+        source = stack.enter_context(open_model(model_path, target, access, threads, progress))
+        scratch = stack.enter_context(scratch_folder(access.work_dir or target.parent))
         file = given or _converted(source, scratch / "model.gguf", options.conversion, progress)
         compared = compare(file, source, threads, progress)
         if compared.faults:

@@ -18,7 +18,7 @@ def test_codes_and_scales_apart_are_the_blocks_of_a_file(t: WeightType) -> None:
     assert tensor.shape == WEIGHTS.shape and tensor.nbytes == rows.nbytes
     assert np.array_equal(tensor.blocks.reshape(6, -1), rows)
     assert np.array_equal(eoq_formats.dequantize(tensor).reshape(6, -1), reference.dequantize(rows, t))
-    assert EoqTensor.of_blocks(tensor.blocks, t) == tensor != EoqTensor(tensor.packed ^ 1, tensor.norms, t)
+    assert EoqTensor.of_blocks(tensor.blocks, t) == tensor != EoqTensor(~tensor.packed, tensor.norms, t)
     d, levels = reference.scales_and_levels(rows, t)
     scaled = levels.astype(np.float32) * (d.astype(np.float32) * np.float32(2**-12))[:, None]
     assert np.array_equal(kernels.scaled_levels(rows, t), scaled.reshape(6, -1))
