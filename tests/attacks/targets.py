@@ -19,10 +19,14 @@ from converter.report import TensorRecord
 from converter.rounding import WeightedError, row_chunks
 from converter.statistics import open_statistics, table_lines
 from eoq_formats.errors import EoqError
+from eoq_formats.types import weight_type
+from eoq_transformers.checkpoint import folder_paths, read_heads
+from eoq_transformers.description import check_codes, describe, read_description
 from evaluation.mmlu import read_questions
 from evaluation.mmlu.results_file import read_results
 from gguf_files.source import open_gguf
 from gguf_files.tensors import TensorInfo
+from input_files.structured import read_json
 from terminal.text import message
 from tests.attacks.statistics_files import imatrix, layout, model, statistics, tensors
 from tests.samples.gguf_bytes import TEXT, U32, Tensor, array, entry, gguf
@@ -82,6 +86,13 @@ ANSWERS = [
     b'"probabilities": [0.25, 0.25, 0.25, 0.25]}, {"subject": "a", "answer": 0, "picked": 3, '
     b'"probabilities": [0.0, 1e-9, 0, 1]}]}'
 ]
+CODED = {"a": weight_type("eoq2"), "b": weight_type("eoq4t_64")}
+DESCRIPTIONS = [json.dumps({"quantization_config": describe(CODED)}).encode()]
+CODES_HEAD = (
+    b'{"a.packed":{"dtype":"U8","shape":[1,32],"data_offsets":[0,32]},'
+    b'"a.norms":{"dtype":"F16","shape":[1,1],"data_offsets":[32,34]}}      '
+)
+CODES = [struct.pack("<Q", len(CODES_HEAD)) + CODES_HEAD + bytes(34)]
 
 
 @dataclass(frozen=True)
@@ -152,6 +163,19 @@ def use_journal(path: Path) -> None:
     assert all(0 <= tensor.checksum < 1 << 32 and tensor.record.error_db != 0.5 for tensor in found.values())
 
 
+def use_description(path: Path) -> None:
+    content = read_json(path, EoqError)
+    described = content.get("quantization_config") if isinstance(content, dict) else None
+    types = read_description(described if isinstance(described, dict) else {})
+    assert all(t.bits in range(2, 7) for t in types.values())
+
+
+def use_codes(path: Path) -> None:
+    checkpoint = read_heads(folder_paths(path.parent))
+    found = check_codes({"a": CODED["a"]}, checkpoint.stored)
+    assert checkpoint.read("a.packed").numel() == found["a"].nbytes - checkpoint.read("a.norms").numel() * 2
+
+
 TARGETS: dict[str, Target] = {
     "GGUF": Target(MODELS, "m.gguf", use_model),
     "statistics": Target(STATISTICS, "s.gguf", use_statistics),
@@ -166,5 +190,7 @@ TARGETS: dict[str, Target] = {
     "facts of a conversion": Target(FACTS, "facts.json", use_facts),
     "journal of tensors": Target(JOURNALS, "tensors.jsonl", use_journal),
     "questions": Target(QUESTIONS, "q.csv", read_questions),
+    "description of codes": Target(DESCRIPTIONS, "d.json", use_description),
+    "head of codes": Target(CODES, "model/model.safetensors", use_codes),
     "answers": Target(ANSWERS, "a.json", read_results),
 }
