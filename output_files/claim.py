@@ -7,12 +7,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from output_files.errors import TargetError
+from output_files.interruptions import uninterrupted
 from output_files.leftovers import remove_leftovers
 from output_files.locks import lock
 from output_files.target import check_outputs, resolve_target
 
 _LONGEST = 240
 """Bytes of a name that has room for a dot before and `.lock` behind."""
+_WITHOUT = -1
+"""In place of a descriptor."""
 _kept: dict[str, None] = {}
 
 
@@ -47,18 +50,24 @@ def _locked(target: Path) -> Iterator[None]:
     if len(os.fsencode(name)) > _LONGEST:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     path = target.with_name(f".{name}.lock")
+    descriptor = None
     try:
-        descriptor = lock(path)
-    except OSError:  # somebody else's: there is no harm in doing without
-        yield
-        return
-    if descriptor is None:
-        raise TargetError(f"another run is writing {target} at this moment; wait for its end, or give another name")
-    try:
+        with uninterrupted():
+            descriptor = _lock_if_possible(path)
+        if descriptor is None:
+            raise TargetError(f"another run is writing {target} at this moment; wait for its end, or give another name")
         yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        if descriptor is not None and descriptor != _WITHOUT:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _lock_if_possible(path: Path) -> int | None:
+    try:
+        return lock(path)
+    except OSError:  # somebody else's: there is no harm in doing without
+        return _WITHOUT
 
 
 def keep(words: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from output_files.interruptions import uninterrupted
 from output_files.locks import lock, lock_leftover
 from output_files.sizes import size_text
 from output_files.whole import explained, partial_prefix
@@ -28,15 +29,17 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     Raises TargetError.
     """
     remove_leftovers(parent)
-    with explained(f"cannot make a temporary folder in {parent}"):
-        folder, descriptor = _new_scratch(parent)
+    made: tuple[Path, int] | None = None
     try:
+        with explained(f"cannot make a temporary folder in {parent}"), uninterrupted():
+            made = folder, _ = _new_scratch(parent)
         files = folder / "files"  # the lock stays out of sight
         files.mkdir()
         yield files
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+        if made is not None:
+            shutil.rmtree(made[0], ignore_errors=True)
+            os.close(made[1])
 
 
 def _new_scratch(parent: Path) -> tuple[Path, int]:

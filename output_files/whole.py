@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from output_files.errors import TargetError
+from output_files.interruptions import uninterrupted
 from output_files.locks import lock_new
 
 _LONGEST = 200
@@ -37,14 +38,16 @@ def partial_file(target: Path) -> Iterator[Path]:
     It is locked meanwhile: nobody takes it for a leftover (`output_files.leftovers`). Raises OSError.
     """
     descriptor = None
-    while descriptor is None:
-        path = target.with_name(f"{partial_prefix(target)}{secrets.token_hex(8)}.part")
-        descriptor = lock_new(path)
     try:
+        with uninterrupted():
+            while descriptor is None:
+                path = target.with_name(f"{partial_prefix(target)}{secrets.token_hex(8)}.part")
+                descriptor = lock_new(path)
         yield path
     finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        if descriptor is not None:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 def partial_prefix(target: Path) -> str:

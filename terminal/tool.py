@@ -8,10 +8,10 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn
 
 from eoq_formats.errors import EoqError
 from output_files.claim import kept
+from output_files.interruptions import put_off
 from terminal.event_log import EventLog
 from terminal.text import message
 
@@ -78,11 +78,13 @@ def _failed(words: Sequence[str], status: int, log: EventLog) -> int:
     return status
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     for other in _SIGNALS:
         # not SIG_IGN: children would inherit it, and Python complains of signals that came at the same time
         signal.signal(other, _overlook)
-    raise _Interrupted(number)
+    interruption = _Interrupted(number)
+    if not put_off(interruption):
+        raise interruption
 
 
 def _overlook(number: int, frame: FrameType | None) -> None:

@@ -53,7 +53,7 @@ PAGES = {
     "stats": ("docs/statistics.md",),
     "verify": ("docs/verify_eoq.md",),
     "inspect": ("docs/inspect_eoq.md",),
-    "export-hf": ("docs/export_hf.md",),
+    "export-hf": ("docs/transformers/export_hf.md",),
     "eval": ("docs/eval_eoq.md",),
     "mmlu": ("docs/eval_mmlu.md",),
     "fastewq-dataset": ("docs/plan_eoq.md",),

@@ -207,5 +207,5 @@ def test_a_program_of_a_folder(tmp_path: Path) -> None:
 
 def test_without_a_build_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EOQ_CACHE", str(tmp_path))
-    with pytest.raises(NoProgramError, match=r"tools/setup\.sh, or name a folder .* --llama-bin"):
+    with pytest.raises(NoProgramError, match=r"eoq setup, or name a folder .* --llama-bin"):
         find_program("llama-bench", None)

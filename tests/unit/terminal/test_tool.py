@@ -14,7 +14,8 @@ import pytest
 
 from eoq_formats.errors import EoqError
 from output_files.claim import claimed
-from output_files.whole import write_whole
+from output_files.leftovers import scratch_folder
+from output_files.whole import partial_file, write_whole
 from terminal.tool import run_tool
 from tests.samples.waiting import LONGEST
 
@@ -229,3 +230,28 @@ def test_what_is_still_to_be_flushed_to_such_a_reader_is_dropped(size: int) -> N
         process.stdout.close()
         _, said = process.communicate("go on\n", timeout=LONGEST)
     assert (process.returncode, said) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize("taken", ["claimed", "partial_file", "scratch_folder"])
+def test_a_signal_that_comes_while_something_is_taken_leaves_nothing(
+    taken: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a file's creation and the moment that anybody knows of it."""
+    target = folder / "m.gguf"
+    made: list[str | os.PathLike[str]] = []
+    open_file = os.open
+
+    def interrupted(path: str | os.PathLike[str], *others: int, dir_fd: int | None = None) -> int:
+        descriptor = open_file(path, *others, dir_fd=dir_fd)
+        made.append(path)
+        signal.raise_signal(signal.SIGTERM)
+        return descriptor
+
+    def run(arguments: argparse.Namespace) -> None:
+        taking = {"claimed": claimed([target]), "partial_file": partial_file(target)}
+        with taking.get(taken) or scratch_folder(folder):
+            raise AssertionError("the signal is not heeded")
+
+    monkeypatch.setattr(os, "open", interrupted)
+    assert run_tool(run, ARGUMENTS) == 128 + signal.SIGTERM
+    assert made and not list(folder.iterdir())
