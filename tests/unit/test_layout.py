@@ -44,7 +44,7 @@ A name stands for all below it that has no line of its own: `converter` is its _
 """
 
 MOST_FILES = 15
-MORE_FILES: Mapping[str, int] = {}
+MORE_FILES: Mapping[str, int] = {"tools": 16}
 """Folders with more than that, which must not grow; a line goes when its folder is split."""
 MOST_CONVERTER_MODULES = 12
 
