@@ -5,10 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from gguf import GGUFReader
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from eoq_formats import EoqTensor
+from eoq_formats.codebooks import codebook
+from eoq_formats.types import weight_type
+from inspection.promised_error import FEEDBACK_MARGIN
 from tests.integration.options.conftest import Place
 from tests.integration.options.tools import HF_OPTIONS, HUB, REVISIONS, Effect, Walk, checks, done
 from tests.unit.converter.test_rounding_method import NORM, OUTPUT, TENSORS
@@ -55,6 +61,28 @@ def from_gguf(place: Place) -> None:
     done("convert", place.inputs.model, gguf, "--type", "eoq2", "--rtn", "--quiet")
     folder = exported(place, "--from", gguf, rtn=())
     assert described(folder)["tensors"][f"{LAYER}.k_proj"] == {"type": "eoq2", "bits": 2}
+
+
+def test_scales_that_are_folded_into_a_norm_come_with_it(place: Place) -> None:
+    """Norm times codes is what norm times weights was, but for rounding; either by itself is not."""
+    gguf = place.folder / "m.gguf"
+    awq = ("--stats", place.inputs.statistics, "--awq", "on")
+    done("convert", place.inputs.model, gguf, "--type", "eoq6", *awq, "--quiet")
+    made = load_file(exported(place, "--from", gguf, rtn=()) / "model.safetensors")
+    source = load_file(hf_folder(place) / "model.safetensors")
+    norm, layer = NAMES[NORM], f"{LAYER}.q_proj"
+    before = source[f"{layer}.weight"].astype(np.float64)
+    codes = EoqTensor(made[f"{layer}.packed"], made[f"{layer}.norms"], weight_type("eoq6")).dequantize()
+
+    def error(weights: NDArray[np.floating]) -> float:
+        """Relative, squared."""
+        return float(np.square(weights - before).sum() / np.square(before).sum())
+
+    assert made[norm].dtype == source[norm].dtype and not np.allclose(made[norm], source[norm], rtol=0.05)
+    scales = source[norm] / made[norm]
+    # eoq verify's promise is of the scaled weights; without the scales, an error counts as much as the least lets it
+    promised = FEEDBACK_MARGIN * codebook(6).mse * np.square(before * scales).sum() / np.square(before).sum()
+    assert error(codes / scales) < promised / np.square(scales).min() < error(codes)
 
 
 def method(place: Place) -> None:
