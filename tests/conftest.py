@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
-class _ByFile(LoadFileScheduling):
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]
     """Tests of a file share what is made for it, and the end-to-end tests whole models: those stay on one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
