@@ -71,6 +71,7 @@ def test_it_holds_no_tests_and_no_tools(wheel: Path) -> None:
         "eoq",
         "eoq_formats",
         "eoq_transformers",
+        "eoq_vllm",
         "evaluation",
         "ggml_patch",
         "gguf_files",
