@@ -21,13 +21,16 @@ from eoq_transformers import products
 from eoq_transformers.description import FormatError
 from eoq_vllm import operators
 from eoq_vllm.parts import Types, parts_of
-from eoq_vllm.room import Room, held_by, hold
+from eoq_vllm.room import Held, Room, held_by, hold
 
 Tensor = torch.Tensor
 
+Layer = Any
+"""A module of vLLM, with attributes that PyTorch's modules need not have."""
+
 
 def method_for(
-    layer: nn.Module, prefix: str, names: Sequence[str], types: Types, dequantize: bool
+    layer: Layer, prefix: str, names: Sequence[str], types: Types, dequantize: bool
 ) -> QuantizeMethodBase | None:
     """The method of a layer that has the codes of `names`; None for one that vLLM is to make as it does without us.
 
@@ -59,7 +62,7 @@ class EoqMethod(LinearMethodBase):  # type: ignore[misc]
 
     def create_weights(
         self,
-        layer: nn.Module,
+        layer: Layer,
         input_size_per_partition: int,
         output_partition_sizes: list[int],
         input_size: int,
@@ -70,27 +73,34 @@ class EoqMethod(LinearMethodBase):  # type: ignore[misc]
         """Raises FormatError where codes of this layer cannot be split as vLLM splits it."""
         parts = parts_of(self._prefix, self._names, output_partition_sizes, self._types)
         is_split = input_size_per_partition != input_size
-        start = int(layer.tp_rank) * input_size_per_partition if is_split else 0  # type: ignore[arg-type]
+        start = int(layer.tp_rank) * input_size_per_partition if is_split else 0
         room = Room(parts, input_size, slice(start, start + input_size_per_partition))
         room.add_to(layer, extra_weight_attrs["weight_loader"])
-        layer.eoq_room = room  # type: ignore[assignment]
-        layer.eoq_dtype = params_dtype  # type: ignore[assignment]
+        layer.eoq_room = room
+        layer.eoq_dtype = params_dtype
 
-    def process_weights_after_loading(self, layer: nn.Module) -> None:
+    def process_weights_after_loading(self, layer: Layer) -> None:
+        """Raises FormatError where codes did not come. The output matrix may have asked for it before vLLM does."""
+        room: Room | None = layer.__dict__.pop("eoq_room", None)
+        if room is not None:
+            self._finish(layer, room.take(layer))
+
+    def _finish(self, layer: Layer, held: Sequence[Held]) -> None:
         raise NotImplementedError
 
-    def embedding(self, layer: nn.Module, input_: Tensor) -> Tensor:
-        raise NotImplementedError
+    def apply(self, layer: Layer, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x W^T + bias."""
+        raise NotImplementedError(f"{self._prefix} is not loaded")
+
+    def embedding(self, layer: Layer, input_: Tensor) -> Tensor:
+        """The rows of some tokens."""
+        raise NotImplementedError(f"{self._prefix} is not loaded")
 
 
 class DequantizedMethod(EoqMethod):
     """Turns the codes into floats once they are loaded; from then on the layer is one of vLLM's own."""
 
-    def process_weights_after_loading(self, layer: nn.Module) -> None:
-        room: Room | None = layer.__dict__.pop("eoq_room", None)
-        if room is None:
-            return
-        held = room.take(layer)
+    def _finish(self, layer: Layer, held: Sequence[Held]) -> None:
         dtype: torch.dtype = layer.__dict__.pop("eoq_dtype")
         matrices = [products.dense(one.packed, one.norms, one.type, dtype, one.scales) for one in held]
         weight = matrices[0] if len(matrices) == 1 else torch.cat(matrices)
@@ -98,39 +108,30 @@ class DequantizedMethod(EoqMethod):
         layer.quant_method = self._plain()
         layer.quant_method.process_weights_after_loading(layer)
 
-    def apply(self, layer: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        raise _too_early(self._prefix)
-
-    def embedding(self, layer: nn.Module, input_: Tensor) -> Tensor:
-        raise _too_early(self._prefix)
-
 
 class PackedMethod(EoqMethod):
     """Computes from the codes."""
 
-    def process_weights_after_loading(self, layer: nn.Module) -> None:
-        room: Room | None = layer.__dict__.pop("eoq_room", None)
-        if room is not None:
-            hold(layer, room.take(layer))
+    def _finish(self, layer: Layer, held: Sequence[Held]) -> None:
+        hold(layer, held)
 
-    def apply(self, layer: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    def apply(self, layer: Layer, x: Tensor, bias: Tensor | None = None) -> Tensor:
         parts = [operators.multiply(x, h.packed, h.norms, h.type.name, h.scales) for h in held_by(layer)]
-        y = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        y: Tensor = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         return y if bias is None else y + bias
 
-    def embedding(self, layer: nn.Module, input_: Tensor) -> Tensor:
+    def embedding(self, layer: Layer, input_: Tensor) -> Tensor:
         (h,) = held_by(layer)
-        dtype: torch.dtype = layer.eoq_dtype  # type: ignore[assignment]
-        return operators.look_up(input_, h.packed, h.norms, h.type.name, h.scales, dtype)
+        rows: Tensor = operators.look_up(input_, h.packed, h.norms, h.type.name, h.scales, layer.eoq_dtype)
+        return rows
 
 
 class HeadWithoutCodes(UnquantizedEmbeddingMethod):  # type: ignore[misc]
     """Of an output matrix in floats, unless it is the embeddings, and they have codes."""
 
-    def tie_weights(self, layer: nn.Module, embed_tokens: nn.Module) -> nn.Module:
+    def tie_weights(self, layer: Layer, embed_tokens: Layer) -> Layer:
         if not isinstance(embed_tokens.quant_method, EoqMethod):
-            tied: nn.Module = super().tie_weights(layer, embed_tokens)
-            return tied
+            return super().tie_weights(layer, embed_tokens)
         delattr(layer, "weight")
         layer.quant_method = TiedHeadMethod(embed_tokens)
         return layer
@@ -139,24 +140,20 @@ class HeadWithoutCodes(UnquantizedEmbeddingMethod):  # type: ignore[misc]
 class TiedHeadMethod(LinearMethodBase):  # type: ignore[misc]
     """Of an output matrix that is the embeddings."""
 
-    def __init__(self, embed_tokens: nn.Module) -> None:
+    def __init__(self, embed_tokens: Layer) -> None:
         self._embed_tokens = embed_tokens
 
-    def create_weights(self, layer: nn.Module, *weight_args: Any, **extra_weight_attrs: Any) -> None:
+    def create_weights(self, layer: Layer, *weight_args: Any, **extra_weight_attrs: Any) -> None:
         """The embeddings have them."""
 
-    def process_weights_after_loading(self, layer: nn.Module) -> None:
+    def process_weights_after_loading(self, layer: Layer) -> None:
         embeddings = self._embed_tokens
-        embeddings.quant_method.process_weights_after_loading(embeddings)  # type: ignore[union-attr, operator]
+        embeddings.quant_method.process_weights_after_loading(embeddings)
         if not isinstance(embeddings.quant_method, EoqMethod):  # they are floats now
             layer.weight = embeddings.weight
             layer.quant_method = UnquantizedEmbeddingMethod()
             layer.quant_method.process_weights_after_loading(layer)
 
-    def apply(self, layer: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        y: Tensor = self._embed_tokens.quant_method.apply(self._embed_tokens, x, bias)  # type: ignore[union-attr, operator]
+    def apply(self, layer: Layer, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        y: Tensor = self._embed_tokens.quant_method.apply(self._embed_tokens, x, bias)
         return y
-
-
-def _too_early(name: str) -> FormatError:
-    return FormatError(f"{name} is used before its codes are loaded; load the model with vLLM's own loader")

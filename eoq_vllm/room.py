@@ -128,14 +128,11 @@ def hold(layer: nn.Module, held: Sequence[Held]) -> None:
 def held_by(layer: nn.Module) -> list[Held]:
     """What `hold` gave it."""
     types: list[WeightType] = layer.eoq_types  # type: ignore[assignment]
-    return [
-        Held(
-            *(getattr(layer, f"{kind}_{number}") for kind in (PACKED, NORMS)),
-            t,
-            getattr(layer, f"{AWQ_SCALES}_{number}"),
-        )
-        for number, t in enumerate(types)
-    ]
+    found = []
+    for number, t in enumerate(types):
+        packed, norms, scales = (getattr(layer, f"{kind}_{number}") for kind in (PACKED, NORMS, AWQ_SCALES))
+        found.append(Held(packed, norms, t, scales))
+    return found
 
 
 def _set(parameter: nn.Parameter, **attributes: Any) -> None:
