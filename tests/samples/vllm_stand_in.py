@@ -163,7 +163,7 @@ class ParallelLMHead(VocabParallelEmbedding):
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has `import vllm…` find these, and the plugin import it anew."""
+    """Has `import vllm…` find these."""
     registered: dict[str, type] = {}
 
     def register_quantization_config(quantization: str) -> Any:
@@ -184,5 +184,3 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         for one in content:
             setattr(module, one.__name__, one)
         monkeypatch.setitem(sys.modules, name, module)
-    for name in ("eoq_vllm.configuration", "eoq_vllm.methods"):
-        monkeypatch.delitem(sys.modules, name, raising=False)

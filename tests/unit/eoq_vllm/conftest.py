@@ -1,5 +1,6 @@
 """The layers of vLLM that the plugin makes of codes: of a stand-in, and of vLLM itself where it is installed."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -26,6 +27,8 @@ def has_vllm() -> bool:
 
 @pytest.fixture(params=["stand-in", "vllm"])
 def vllm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vllm]:
+    for name in ("eoq_vllm.configuration", "eoq_vllm.methods"):  # which have bases of one or the other
+        sys.modules.pop(name, None)
     if request.param == "stand-in":
         vllm_stand_in.install(monkeypatch)
 
@@ -37,7 +40,7 @@ def vllm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         return
     if not has_vllm():
         pytest.skip("vLLM is not installed")
-    from vllm.config import VllmConfig, set_current_vllm_config
+    from vllm.config import DeviceConfig, VllmConfig, set_current_vllm_config
     from vllm.model_executor import parameter
     from vllm.model_executor.layers import linear, vocab_parallel_embedding
 
@@ -47,5 +50,5 @@ def vllm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
             monkeypatch.setattr(module, "get_tensor_model_parallel_world_size", lambda: size)
 
     be_real_rank(0, 1)
-    with set_current_vllm_config(VllmConfig()):
+    with set_current_vllm_config(VllmConfig(device_config=DeviceConfig(device="cpu"))):
         yield Vllm(linear, vocab_parallel_embedding, be_real_rank)
