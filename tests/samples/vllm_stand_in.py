@@ -162,8 +162,8 @@ class ParallelLMHead(VocabParallelEmbedding):
         return self.quant_method.tie_weights(self, embed_tokens)
 
 
-def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has `import vllm…` find these."""
+def install(monkeypatch: pytest.MonkeyPatch) -> dict[str, type]:
+    """Has `import vllm…` find these. Returns the configurations that are registered from then on, by name."""
     registered: dict[str, type] = {}
 
     def register_quantization_config(quantization: str) -> Any:
@@ -184,3 +184,4 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         for one in content:
             setattr(module, one.__name__, one)
         monkeypatch.setitem(sys.modules, name, module)
+    return registered

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from eoq_formats import EoqTensor, quantize
+from eoq_formats import EoqTensor
+from eoq_formats.types import weight_type
 from eoq_transformers import FormatError, products
 from eoq_transformers.description import describe
 from tests.unit.eoq_vllm.conftest import Vllm
@@ -17,7 +18,11 @@ FUSED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj
 
 
 def tensor_of(type_name: str, rows: int, length: int, seed: int = 0) -> EoqTensor:
-    return quantize(np.random.default_rng(seed).standard_normal((rows, length), dtype=np.float32), type_name)
+    """Any codes, all of which mean something, with scales about 1."""
+    t, random = weight_type(type_name), np.random.default_rng(seed)
+    blocks = random.integers(0, 256, (rows, length // t.width, t.block_bytes), dtype=np.uint8)
+    blocks[..., :2] = random.uniform(0.5, 2, (*blocks.shape[:-1], 1)).astype("<f2").view(np.uint8)
+    return EoqTensor.of_blocks(blocks.reshape(rows, -1), t)
 
 
 def configuration(tensors: dict[str, EoqTensor], dequantize: bool) -> Any:
