@@ -11,7 +11,7 @@ from vllm.model_executor.layers.quantization import register_quantization_config
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig, QuantizeMethodBase
 
 from eoq_transformers.description import METHOD, FormatError, read_description
-from eoq_vllm.parts import Types, names_of
+from eoq_vllm.parts import Types, embeddings_of, names_of
 
 OVERRIDE = "eoq_dequantize"
 """An entry of the model's configuration that goes before `dequantize` of its quantization_config."""
@@ -66,9 +66,12 @@ class EoqConfig(QuantizationConfig):  # type: ignore[misc]
 
     def get_quant_method(self, layer: torch.nn.Module, prefix: str) -> QuantizeMethodBase | None:
         """Raises FormatError for a layer with codes of a kind that cannot have any."""
-        from eoq_vllm.methods import method_for
+        from eoq_vllm.methods import is_embedding, method_for
 
-        names = names_of(prefix, self.packed_modules_mapping, self.types)
+        if not prefix and is_embedding(layer):
+            names = embeddings_of(self.types)
+        else:
+            names = names_of(prefix, self.packed_modules_mapping, self.types)
         return method_for(layer, prefix, names, self.types, self.dequantize)
 
 

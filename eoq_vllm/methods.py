@@ -29,6 +29,11 @@ Layer = Any
 """A module of vLLM, with attributes that PyTorch's modules need not have."""
 
 
+def is_embedding(layer: nn.Module) -> bool:
+    """Whether a layer is embeddings, and no output matrix, which vLLM makes one of them."""
+    return isinstance(layer, VocabParallelEmbedding) and not isinstance(layer, ParallelLMHead)
+
+
 def method_for(
     layer: Layer, prefix: str, names: Sequence[str], types: Types, dequantize: bool
 ) -> QuantizeMethodBase | None:
@@ -36,8 +41,8 @@ def method_for(
 
     Raises FormatError for a layer with codes that is neither linear nor an embedding.
     """
-    is_linear, is_embedding = isinstance(layer, LinearBase), isinstance(layer, VocabParallelEmbedding)
-    if names and (is_linear or is_embedding):
+    is_linear = isinstance(layer, LinearBase)
+    if names and (is_linear or isinstance(layer, VocabParallelEmbedding)):
         method = DequantizedMethod if dequantize else PackedMethod
         return method(prefix, names, types, UnquantizedLinearMethod if is_linear else UnquantizedEmbeddingMethod)
     if is_linear:

@@ -14,6 +14,7 @@ from eoq_transformers.description import FormatError
 Types = Mapping[str, WeightType]
 ShardId = str | int | tuple[int, ...] | None
 
+_EMBEDDINGS = ("embed_tokens", "word_embeddings", "wte", "tok_embeddings", "embedding", "embeddings")
 _NUMBERS: Mapping[ShardId, int] = {"q": 0, "k": 1, "v": 2}
 
 
@@ -56,6 +57,17 @@ def names_of(layer: str, fused: Mapping[str, Sequence[str]], types: Types) -> tu
             "both"
         )
     return names
+
+
+def embeddings_of(types: Types) -> tuple[str, ...]:
+    """The token embeddings that have codes, for models of vLLM, such as Llama, that give theirs no name.
+
+    Raises FormatError where there are several.
+    """
+    found = tuple(name for name in types if name.rpartition(".")[2] in _EMBEDDINGS)
+    if len(found) > 1:
+        raise FormatError(f"{' and '.join(found)} have codes, and it cannot be told which of them vLLM asks for")
+    return found
 
 
 def parts_of(layer: str, names: Sequence[str], sizes: Sequence[int], types: Types) -> tuple[Part, ...]:

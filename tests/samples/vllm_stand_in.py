@@ -99,7 +99,7 @@ class MergedColumnParallelLinear(LinearBase):
         if not isinstance(loaded_shard_id, int):  # several in one
             numbers = range(len(self._rows)) if loaded_shard_id is None else loaded_shard_id
             sizes = [self._rows[number] * self.tp_size for number in numbers]
-            for number, part in zip(numbers, loaded_weight.split(sizes), strict=True):
+            for number, part in zip(numbers, torch.split(loaded_weight, sizes), strict=True):
                 self.weight_loader(param, part, number)
             return
         rows = self._rows[loaded_shard_id]
