@@ -92,6 +92,20 @@ def test_queries_keys_and_values_of_different_types(vllm: Vllm, rank: int, dequa
     assert_is(layer, [floats(t) for t in here], here, [None] * 3)
 
 
+def test_a_layer_of_codes_compiles(vllm: Vllm) -> None:
+    """In one graph, as vLLM asks of torch.compile."""
+    tensor = tensor_of("eoq4", 4, 128)
+    layer = vllm.linear.RowParallelLinear(
+        128, 4, bias=False, quant_config=configuration({"o": tensor}, False), prefix="o"
+    )
+    load(layer, tensor)
+    finish(layer)
+    compiled = torch.compile(lambda x: 2 * layer(x)[0], fullgraph=True, backend="eager", dynamic=True)
+    for count in (2, 3):
+        x = torch.randn(count, 128, generator=torch.Generator().manual_seed(1))
+        assert torch.equal(compiled(x), 2 * layer(x)[0])
+
+
 @pytest.mark.parametrize("dequantize", [True, False], ids=["floats", "codes"])
 @pytest.mark.parametrize("is_one", [True, False], ids=["one matrix", "two matrices"])
 def test_layers_that_are_joined(vllm: Vllm, is_one: bool, dequantize: bool) -> None:
@@ -134,12 +148,12 @@ def test_columns_that_are_no_whole_blocks(vllm: Vllm) -> None:
         vllm.linear.RowParallelLinear(768, 4, bias=False, quant_config=config, prefix="o_proj")
 
 
-@pytest.mark.parametrize("dequantize", [True, False], ids=["floats", "codes"])
-def test_embeddings_that_are_the_output_matrix(vllm: Vllm, dequantize: bool) -> None:
-    """vLLM fills up to 128 tokens with zeros."""
+@pytest.mark.parametrize(("dequantize", "name"), [(True, ""), (False, "model.embed_tokens")], ids=["floats", "codes"])
+def test_embeddings_that_are_the_output_matrix(vllm: Vllm, dequantize: bool, name: str) -> None:
+    """vLLM fills up to 128 tokens with zeros. Some of its models give their embeddings no name."""
     tensor = tensor_of("eoq6", 100, 128)
     config = configuration({"model.embed_tokens": tensor}, dequantize)
-    embedding = vllm.embeddings.VocabParallelEmbedding(100, 128, quant_config=config, prefix="model.embed_tokens")
+    embedding = vllm.embeddings.VocabParallelEmbedding(100, 128, quant_config=config, prefix=name)
     head = vllm.embeddings.ParallelLMHead(100, 128, quant_config=config, prefix="lm_head").tie_weights(embedding)
     load(embedding, tensor)
     for layer in (head, embedding):  # in either order

@@ -4,7 +4,7 @@ import pytest
 
 from eoq_formats.types import weight_type
 from eoq_transformers import FormatError
-from eoq_vllm.parts import Part, check_split, names_of, numbers_of, parts_of
+from eoq_vllm.parts import Part, check_split, embeddings_of, names_of, numbers_of, parts_of
 
 EOQ4, EOQ5T = weight_type("eoq4"), weight_type("eoq5t")
 FUSED = {"qkvz": ["qkv", "z"], "qkv_proj": ["qkv_proj"]}
@@ -44,3 +44,10 @@ def test_shard_ids() -> None:
 def test_a_model_whose_columns_are_no_blocks() -> None:
     with pytest.raises(FormatError, match=r"o has 320 columns in vLLM, which are no whole blocks of 256"):
         check_split([Part("o", EOQ5T, 4)], 320, 320)
+
+
+def test_embeddings_without_a_name() -> None:
+    assert embeddings_of({"model.embed_tokens": EOQ4, "lm_head": EOQ4}) == ("model.embed_tokens",)
+    assert embeddings_of({"lm_head": EOQ4}) == ()
+    with pytest.raises(FormatError, match=r"a\.wte and b\.wte have codes, and it cannot be told"):
+        embeddings_of({"a.wte": EOQ4, "b.wte": EOQ4})
