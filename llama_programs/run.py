@@ -13,6 +13,7 @@ from typing import Any
 
 from llama_programs import bound_launcher
 from llama_programs.errors import ProgramFailed
+from output_files.interruptions import uninterrupted
 
 _PATIENCE = 10.0
 """Seconds that a program gets to end by itself before it is killed."""
@@ -28,28 +29,38 @@ def running(command: Sequence[str], report: int | None = None, **options: Any) -
     goes what it took (bound_launcher.py); the process of the context is then the one that measures. `options` are
     those of subprocess.Popen. Raises ProgramFailed where it cannot be started.
     """
-    command = list(command)
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        with uninterrupted():
+            process = _start(list(command), report, options)
+        yield process
+    finally:
+        if process is not None:
+            _end(process)
+
+
+def _start(command: list[str], report: int | None, options: dict[str, Any]) -> "subprocess.Popen[bytes]":
     launcher = [sys.executable, "-I", "-S", bound_launcher.__file__, str(os.getpid())]
     if report is not None:
         options["pass_fds"] = [report]
     try:
         if (sys.platform == "linux" or report is not None) and (program := shutil.which(command[0])):
             command = [*launcher, "-" if report is None else str(report), program, *command]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
     except OSError as error:
         raise ProgramFailed(f"{command[0]} cannot be run: {error.strerror}") from None
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_PATIENCE)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def listen(command: Sequence[str], heard: Callable[[str], None]) -> tuple[int, str]:

@@ -55,10 +55,17 @@ setsid nice -n 19 bash -c '
 beside=$!
 trap 'kill -- "-$beside" 2>/dev/null || true' EXIT
 
+# each takes about 1 GB, and has an equal share of the cores
+workers() {
+    local cores
+    cores=$(nproc)
+    echo $((cores < 8 ? cores : 8))
+}
+
 step "pytest"
 # sentencepiece's types warn once more when Python ends, which would follow pytest's summary
 passed=true
-python -W "ignore:builtin type swig:DeprecationWarning" -m pytest "$@" || passed=false
+python -W "ignore:builtin type swig:DeprecationWarning" -m pytest --numprocesses "$(workers)" --dist loadfile "$@" || passed=false
 if ! wait "$beside"; then
     trap - EXIT
     cat "$log"

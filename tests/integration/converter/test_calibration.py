@@ -414,16 +414,19 @@ def test_a_killed_converter_leaves_the_old_file_and_can_be_started_again(tiny: F
     _, gguf_file = tiny("llama")
     target = folder / "s.stats"
     target.write_bytes(b"old")
+    text = write_text(folder)
+    long = folder / "long.txt"
+    long.write_text(200 * text.read_text())  # not at its end before it is killed, on a busy machine either
     command = [sys.executable, "tools/stats_eoq.py", "collect", str(gguf_file), str(target), "--threads", "1"]
-    command += ["--calib", str(write_text(folder)), "--calib-length", "8", "--quiet"]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as process:
+    command += ["--calib-length", "8", "--quiet", "--calib"]
+    with subprocess.Popen([*command, str(long)], cwd=Path(__file__).parents[3]) as process:
         while process.poll() is None and not leftovers(target)[0].exists():
             time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert target.read_bytes() == b"old"
     assert open_gguf(gguf_file).tensors  # the model is as it was
-    subprocess.run(command, cwd=Path(__file__).parents[3], check=True)
+    subprocess.run([*command, str(text)], cwd=Path(__file__).parents[3], check=True)
     assert open_statistics(target).tokens > 256
 
 

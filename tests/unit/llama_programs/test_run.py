@@ -174,7 +174,10 @@ def test_a_measured_program_may_clean_up_when_its_caller_is_interrupted(tmp_path
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(Path(sys.argv[2]).touch()))\n"
         "Path(sys.argv[1]).touch(); time.sleep(300)"
     )
-    script = "import sys; from llama_programs.run import timed_run; timed_run(sys.argv[1:])"
+    script = (
+        "import sys; from llama_programs.run import timed_run; from terminal.tool import run_tool\n"
+        "run_tool(lambda _: timed_run(sys.argv[1:]), None)"
+    )
     command = [sys.executable, "-c", script, *python(code), str(ready), str(cleaned)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as caller:
         while not ready.exists():
