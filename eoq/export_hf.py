@@ -42,6 +42,11 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="FILE",
         help="use these statistics; if there is no such file, calibrate and keep the statistics in it",
     )
+    add(
+        "--floats",
+        action="store_true",
+        help="write the floats that the codes stand for, in the dtype of the model, for programs that know no EOQ",
+    )
     add("--max-shard-size", metavar="SIZE", help="of tensors in a file, such as 2GB (default: 5GB)")
     add_source_options(parser, beside="the output")
     add_llama_bin(parser)
@@ -79,14 +84,15 @@ def run(arguments: argparse.Namespace) -> None:
         source=source_access(arguments),
         **given(threads=arguments.threads),
     )
-    options = ExportOptions(conversion, arguments.gguf, **given(shard_bytes=size))
+    options = ExportOptions(conversion, arguments.gguf, floats=arguments.floats, **given(shard_bytes=size))
     with ConversionDisplay() as display:
         exported = export(arguments.model, arguments.output, options, display)
     for note in exported.notes:
         print(f"note: {note}")
     counts = Counter(t.name.lower() for t in exported.types.values())
     types = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    print(f"{exported.folder}: {len(exported.types)} layers in codes ({types}), {size_text(exported.nbytes)} in all")
+    kept = "in the floats of codes" if arguments.floats else "in codes"
+    print(f"{exported.folder}: {len(exported.types)} layers {kept} ({types}), {size_text(exported.nbytes)} in all")
 
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -12,13 +12,11 @@ from torch import nn
 from eoq_formats.errors import EoqError
 from eoq_formats.tensors import code_bytes
 from eoq_formats.types import WeightType
-from eoq_transformers.decoding import dequantized, rotate, scaled_levels
+from eoq_transformers.decoding import dequantized
 from eoq_transformers.description import AWQ_SCALES, NORMS, PACKED, Codes
+from eoq_transformers.products import dense, product, unscaled
 
 Tensor = torch.Tensor
-
-WEIGHTS_AT_ONCE = 1 << 20
-"""Weights in floats at a time: 4 MiB."""
 
 
 class CodesBase(nn.Module):
@@ -81,7 +79,7 @@ class EoqEmbedding(CodesBase, nn.Embedding):
     def forward(self, input: Tensor) -> Tensor:
         ids = input.reshape(-1)
         rows = dequantized(self.packed[ids], self.norms[ids], self.eoq_type)
-        return _unscaled(rows, self.awq_scales).to(self.eoq_dtype).reshape(*input.shape, -1)
+        return unscaled(rows, self.awq_scales).to(self.eoq_dtype).reshape(*input.shape, -1)
 
 
 class TiedHead(nn.Linear):
@@ -113,8 +111,7 @@ class EoqExperts(CodesBase):
 
     def __getitem__(self, expert: Any) -> Tensor:
         number = int(expert)
-        rows = _dense(self.packed[number], self.norms[number], self.eoq_type)
-        return _unscaled(rows, self.awq_scales).to(self.eoq_dtype)
+        return dense(self.packed[number], self.norms[number], self.eoq_type, self.eoq_dtype, self.awq_scales)
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -149,12 +146,12 @@ def compute_with_codes(module: nn.Module, name: str) -> None:
     """Have a module whose weight is codes compute with them. Raises EoqError for one that has its own way."""
     cls = type(module)
     own = getattr(cls.forward, "__code__", None)
-    for dense, packed in ((nn.Linear, EoqLinear), (nn.Embedding, EoqEmbedding)):
+    for plain, packed in ((nn.Linear, EoqLinear), (nn.Embedding, EoqEmbedding)):
         # a class that is made of PyTorch's asks that to do the work
-        if cls is dense or (
-            issubclass(cls, dense) and (cls.forward is dense.forward or (own and "super" in own.co_names))
+        if cls is plain or (
+            issubclass(cls, plain) and (cls.forward is plain.forward or (own and "super" in own.co_names))
         ):
-            _without_weight(module, packed if cls is dense else type(f"Eoq{cls.__name__}", (cls, packed), {}))
+            _without_weight(module, packed if cls is plain else type(f"Eoq{cls.__name__}", (cls, packed), {}))
             return
     raise _unable(module, name)
 
@@ -191,39 +188,10 @@ def weights_of(module: nn.Module, dtype: torch.dtype) -> Tensor:
     """All weights of a module's codes, in floats."""
     holder = cast(CodesBase, module)
     packed, norms = holder.packed, holder.norms
-    rows = _dense(packed.reshape(-1, packed.shape[-1]), norms.reshape(-1, norms.shape[-1]), holder.eoq_type, dtype)
-    scales = holder.awq_scales
-    # what is scaled is rounded to the dtype after the scales are gone
-    if scales is not None and dtype != torch.float32:
-        rows = _dense(packed.reshape(-1, packed.shape[-1]), norms.reshape(-1, norms.shape[-1]), holder.eoq_type)
-    return _unscaled(rows, scales).to(dtype).reshape(*norms.shape[:-1], -1)
-
-
-def _dense(packed: Tensor, norms: Tensor, t: WeightType, dtype: torch.dtype = torch.float32) -> Tensor:
-    length = norms.shape[-1] * t.width
-    weights = torch.empty((packed.shape[0], length), dtype=dtype, device=packed.device)
-    for rows in _pieces(packed.shape[0], length):
-        weights[rows] = dequantized(packed[rows], norms[rows], t).to(dtype)
-    return weights
+    rows = packed.reshape(-1, packed.shape[-1]), norms.reshape(-1, norms.shape[-1])
+    return dense(*rows, holder.eoq_type, dtype, holder.awq_scales).reshape(*norms.shape[:-1], -1)
 
 
 def _product(codes: CodesBase, x: Tensor, bias: Tensor | None) -> Tensor:
-    packed, norms, t = codes.packed, codes.norms, codes.eoq_type
-    inputs = x.to(packed.device).float()
-    if codes.awq_scales is not None:
-        inputs = inputs / codes.awq_scales.float()
-    rotated = rotate(inputs.reshape(-1, inputs.shape[-1]), t.width)
-    y = torch.empty((rotated.shape[0], packed.shape[0]), dtype=x.dtype, device=packed.device)
-    for rows in _pieces(packed.shape[0], rotated.shape[-1]):
-        y[:, rows] = (rotated @ scaled_levels(packed[rows], norms[rows], t).T).to(x.dtype)
-    y = y.reshape(*x.shape[:-1], -1).to(x.device)
+    y = product(x, codes.packed, codes.norms, codes.eoq_type, codes.awq_scales).to(x.device)
     return y if bias is None else y + bias
-
-
-def _pieces(rows: int, length: int) -> list[slice]:
-    step = max(1, WEIGHTS_AT_ONCE // length)
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
-
-
-def _unscaled(weights: Tensor, scales: Tensor | None) -> Tensor:
-    return weights if scales is None else weights / scales.float()

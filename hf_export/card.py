@@ -32,19 +32,31 @@ def card_text(file: Source, config: Mapping[str, Any], types: Mapping[str, Weigh
     method = file.value("eoq.method")
     architecture = next(iter(config.get("architectures") or ()), "model")
     made = f"Rounded by `{method}`; the" if isinstance(method, str) else "The"
+    is_packed = "quantization_config" in config
+    if is_packed:
+        what, equal = "EOQ codes", "codes are those of a GGUF with the same types, bit for bit."
+    else:
+        what, equal = "what EOQ codes stand for", "weights are those of a GGUF with these types, rounded to the dtype."
     lines = [
         *("---", front, "---", "", f"# {name}", ""),
-        f"A {architecture} whose weights are EOQ codes, {size_text(nbytes)} in all"
+        f"A {architecture} whose weights are {what}, {size_text(nbytes)} in all"
         + (f", made from {base}." if base else "."),
-        f"{made} codes are those of a GGUF with the same types, bit for bit.",
+        f"{made} {equal}",
         "",
         *("| type | bits a weight | block | layers |", "|---|--:|--:|--:|", *rows, ""),
-        *("```python", "import eoq_transformers", "from transformers import AutoModelForCausalLM, AutoTokenizer", ""),
-        f'folder = "{name}"',
-        "model = AutoModelForCausalLM.from_pretrained(folder)",
-        "# or with the codes in memory in place of floats:",
-        "config = eoq_transformers.model_config(folder, dequantize=False)",
-        "model = AutoModelForCausalLM.from_pretrained(folder, config=config)",
-        *("tokenizer = AutoTokenizer.from_pretrained(folder)", "```", ""),
+        *_usage(name, is_packed),
     ]
     return "\n".join(lines).encode(errors="replace").decode()
+
+
+def _usage(name: str, is_packed: bool) -> list[str]:
+    lines = ["```python", *(["import eoq_transformers"] if is_packed else [])]
+    lines += ["from transformers import AutoModelForCausalLM, AutoTokenizer", "", f'folder = "{name}"']
+    lines += ["model = AutoModelForCausalLM.from_pretrained(folder)"]
+    if is_packed:
+        lines += [
+            "# or with the codes in memory in place of floats:",
+            "config = eoq_transformers.model_config(folder, dequantize=False)",
+            "model = AutoModelForCausalLM.from_pretrained(folder, config=config)",
+        ]
+    return [*lines, "tokenizer = AutoTokenizer.from_pretrained(folder)", "```", ""]

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from hf_export.card import card_text
 from hf_export.errors import ExportError
 from hf_export.name_map import Placed, check_complete, place_tensors
 from hf_export.shards import ShardWriter, Tensor
-from hf_export.stored_rows import as_stored, read_bytes
+from hf_export.stored_rows import as_rounded, as_stored, read_bytes
 from inspection.against import compare
 from output_files.leftovers import scratch_folder
 from output_files.target import check_outputs, check_space
@@ -49,6 +49,8 @@ class ExportOptions:
     """The GGUF whose codes are exported, made from the same model."""
     shard_bytes: int = 5 * 10**9
     """Most bytes of tensors in a file."""
+    floats: bool = False
+    """Write the floats that the codes stand for, in the dtype of the model's own weights, in place of the codes."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Exported:
 
     folder: Path
     types: Mapping[str, WeightType]
-    """By layer."""
+    """By layer: of its codes, also where their floats are written."""
     nbytes: int
     """Of all tensors."""
     notes: tuple[str, ...]
@@ -67,6 +69,8 @@ def export(
     model: Path | str, target: Path, options: ExportOptions | None = None, progress: ConversionProgress | None = None
 ) -> Exported:
     """Write the folder `target`, which transformers loads with `eoq_transformers`: the codes of a GGUF of EOQ types.
+
+    With `options.floats` it is an ordinary folder, which whatever loads the model itself loads.
 
     `model` is a Hugging Face folder, or text that names one or a model of the hub. The codes are those of
     `options.gguf`, or of the GGUF that `convert` makes with `options.conversion`, bit for bit; what is not in codes
@@ -105,19 +109,22 @@ def export(
         codes = [t for t in file.tensors if eoq_type(t.type) is not None]
         if not codes:
             raise ExportError(f"{file.named} has no tensors of EOQ types, so there are no codes to export")
-        check_space((target.parent, sum(t.nbytes for t in file.tensors), "the folder"))
+        size = sum(t.nbytes for t in (folder.tensors if options.floats else file.tensors))
+        check_space((target.parent, size, "the folder"))
         kernels.set_threads(threads)
         with RowWorkers(threads) as workers:
             placed = place_tensors(folder.tensors, source, SourceWeights(source, workers), progress)
             check_complete(placed, codes)
             made = stack.enter_context(whole_folder(target))
             shards = ShardWriter(made, options.shard_bytes)
-            types = _write_tensors(folder, placed, file, source, SourceWeights(file, workers), shards, progress)
+            write_codes = _floats if options.floats else _codes
+            read_file = SourceWeights(file, workers)
+            types = _write_tensors(folder, placed, file, source, read_file, write_codes, shards, progress)
         shards.finish()
         _copy_files(model_path, made)
-        config = {**folder.config, "quantization_config": describe(types)}
+        config = folder.config if options.floats else {**folder.config, "quantization_config": describe(types)}
         (made / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (made / "README.md").write_text(card_text(file, folder.config, types, target.name, shards.nbytes))
+        (made / "README.md").write_text(card_text(file, config, types, target.name, shards.nbytes))
     return Exported(target, types, shards.nbytes, compared.notes)
 
 
@@ -141,6 +148,7 @@ def _write_tensors(
     file: Source,
     source: Source,
     read_file: SourceWeights,
+    write_codes: Callable[[Placed, WeightType, Source], Iterator[Tensor]],
     shards: ShardWriter,
     progress: ConversionProgress,
 ) -> dict[str, WeightType]:
@@ -156,9 +164,8 @@ def _write_tensors(
             place = replace(place, tensor=written[place.tensor.name])
             eoq = eoq_type(place.tensor.type)
             if eoq is not None:
-                layer = t.name.removesuffix(".weight")
-                types[layer] = eoq
-                shards.add(_codes(layer, place, eoq, file))
+                types[_layer_of(t)] = eoq
+                shards.add(write_codes(place, eoq, file))
             elif _is_unchanged(place, file, source):
                 shards.add([_copied(t)])
             else:
@@ -169,12 +176,22 @@ def _write_tensors(
     return types
 
 
-def _codes(layer: str, place: Placed, t: WeightType, file: Source) -> Iterator[Tensor]:
+def _layer_of(t: StoredTensor) -> str:
+    return t.name.removesuffix(".weight")
+
+
+def _codes(place: Placed, t: WeightType, file: Source) -> Iterator[Tensor]:
     rows = file.rows(place.tensor, place.first, place.first + place.rows)
     packed, norms = split(place.to_folder(rows), t)  # type: ignore[arg-type]
-    lead = place.stored.shape[:-1]
+    layer, lead = _layer_of(place.stored), place.stored.shape[:-1]
     yield Tensor(f"{layer}.{PACKED}", "U8", (*lead, packed.shape[-1]), packed.tobytes())
     yield Tensor(f"{layer}.{NORMS}", "F16", (*lead, norms.shape[-1]), norms.tobytes())
+
+
+def _floats(place: Placed, t: WeightType, file: Source) -> Iterator[Tensor]:
+    rows = file.rows(place.tensor, place.first, place.first + place.rows)
+    dtype, data = as_rounded(kernels.dequantize(place.to_folder(rows), t), place.stored.dtype)  # type: ignore[arg-type]
+    yield Tensor(place.stored.name, dtype, place.stored.shape, data)
 
 
 def _copied(t: StoredTensor) -> Tensor:

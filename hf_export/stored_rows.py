@@ -3,6 +3,7 @@
 from math import prod
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from converter.ingest.safetensors_folder import StoredTensor
@@ -57,3 +58,14 @@ def as_stored(floats: Floats, dtype: str) -> tuple[str, bytes]:
     if dtype == "BF16" and not (bits & 0xFFFF).any():
         return "BF16", (bits >> 16).astype("<u2").tobytes()
     return "F32", bits.tobytes()
+
+
+def as_rounded(floats: Floats, dtype: str) -> tuple[str, bytes]:
+    """Floats rounded to nearest to `dtype`, F32, F16 or BF16; F32 where F16 has none so large. As `as_stored`."""
+    values = torch.from_numpy(np.ascontiguousarray(floats, dtype=np.float32))
+    if dtype == "BF16":
+        return dtype, values.bfloat16().view(torch.int16).numpy().tobytes()
+    halves = values.half()
+    if dtype == "F16" and bool(halves.isfinite().all()):
+        return dtype, halves.numpy().tobytes()
+    return "F32", values.numpy().tobytes()

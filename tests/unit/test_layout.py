@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("eoq_formats",),
     ("terminal", "input_files", "output_files", "ggml_patch"),
     ("gguf_files", "llama_programs", "eoq_transformers"),
-    ("evaluation", "material", "converter.errors", "converter.sizes", "converter.torch_settings"),
+    ("evaluation", "material", "eoq_vllm", "converter.errors", "converter.sizes", "converter.torch_settings"),
     ("converter.type_choice",),
     ("converter.options",),
     ("converter.ingest", "converter.statistics", "converter.plan"),

@@ -71,6 +71,7 @@ def test_it_holds_no_tests_and_no_tools(wheel: Path) -> None:
         "eoq",
         "eoq_formats",
         "eoq_transformers",
+        "eoq_vllm",
         "evaluation",
         "ggml_patch",
         "gguf_files",
@@ -84,3 +85,10 @@ def test_it_holds_no_tests_and_no_tools(wheel: Path) -> None:
     }
     assert not [name for name in names if name.startswith("ggml_patch/tests/")]
     assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+
+
+def test_vllm_finds_its_plugin(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
+        groups = archive.read(name).decode().replace(" ", "").split("[")
+    assert "vllm.general_plugins]\neoq=eoq_vllm:register\n" in [group.rstrip("\n") + "\n" for group in groups]

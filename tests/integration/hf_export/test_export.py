@@ -18,6 +18,7 @@ from eoq_transformers.description import PARTS
 from eoq_transformers.layers import CodesBase
 from hf_export import ExportOptions, export
 from hf_export.errors import ExportError
+from hf_export.stored_rows import as_rounded
 from tests.samples.tiny_models import write_model
 from tests.samples.tiny_sources import write_folder_and_gguf
 
@@ -150,3 +151,15 @@ def break_it(folder: Path) -> None:
     refused("the config.json is of another model")
     file.write_bytes(good)
     (folder / "config.json").write_text(whole)
+
+
+def test_floats_are_rounded_as_by_pytorch() -> None:
+    floats = np.array(
+        [[1.00390625, 3.0e-8, -65519.0]], dtype=np.float32
+    )  # between two of BF16; subnormal and last of F16
+    for name, dtype in (("BF16", torch.bfloat16), ("F16", torch.float16), ("F32", torch.float32)):
+        stored, data = as_rounded(floats, name)
+        found = torch.frombuffer(bytearray(data), dtype=dtype)
+        assert stored == name and torch.equal(found, torch.from_numpy(floats[0]).to(dtype))
+    floats[0, 2] = 65520
+    assert as_rounded(floats, "F16") == ("F32", floats.tobytes())

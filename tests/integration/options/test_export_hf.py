@@ -104,6 +104,25 @@ def shards(place: Place) -> None:
     assert sum(len(load_file(folder / file)) for file in files) == len(index["weight_map"])
 
 
+def floats(place: Place) -> None:
+    """What the codes stand for, in the dtype of the weights; all else as beside codes."""
+    packed, dense = exported(place), exported(place, "--floats")
+    codes, weights = (load_file(folder / "model.safetensors") for folder in (packed, dense))
+    source = load_file(hf_folder(place) / "model.safetensors")
+    assert set(weights) == set(source) and "quantization_config" not in (dense / "config.json").read_text()
+    assert "eoq_transformers" in (packed / "README.md").read_text()
+    assert "eoq_transformers" not in (dense / "README.md").read_text()
+    for name, before in source.items():
+        layer = name.removesuffix(".weight")
+        if f"{layer}.packed" in codes:
+            t = weight_type(described(packed)["tensors"][layer]["type"])
+            wanted = EoqTensor(codes[f"{layer}.packed"], codes[f"{layer}.norms"], t).dequantize()
+            assert weights[name].dtype == before.dtype
+            assert np.array_equal(weights[name], wanted.astype(before.dtype)), name
+        else:
+            assert np.array_equal(weights[name], codes[name])
+
+
 def threads(place: Place) -> None:
     used = place.threads_of("eoq_formats.kernels.set_threads", 0)
     exported(place, "--threads", 1)
@@ -130,6 +149,7 @@ WALK = Walk(
         "--rtn": method,
         "--stats": method,
         "--llama-bin": method,
+        "--floats": floats,
         "--max-shard-size": shards,
         "--threads": threads,
         "--llama-dir": from_folder,

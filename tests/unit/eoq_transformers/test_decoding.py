@@ -8,7 +8,7 @@ import eoq_formats
 from eoq_formats import reference
 from eoq_formats.rotation import rotate
 from eoq_formats.types import WEIGHT_TYPES, WeightType, weight_type
-from eoq_transformers import decoding, layers
+from eoq_transformers import decoding, layers, products
 from eoq_transformers.description import Codes
 
 
@@ -61,7 +61,7 @@ def linear(t: WeightType, rows: int, scales: torch.Tensor | None = None) -> tupl
 @pytest.mark.parametrize("has_scales", [False, True])
 def test_a_layer_of_codes_multiplies(name: str, has_scales: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In pieces of a few rows; the error of float32 sums is bounded by terms times 2^-24 of the magnitudes."""
-    monkeypatch.setattr(layers, "WEIGHTS_AT_ONCE", 3 * 256)
+    monkeypatch.setattr(products, "WEIGHTS_AT_ONCE", 3 * 256)
     scales = torch.linspace(0.5, 2, 256).half() if has_scales else None
     layer, weights = linear(weight_type(name), 10, scales)
     x = torch.randn(2, 3, 256, generator=torch.Generator().manual_seed(0))
