@@ -55,7 +55,8 @@ def rotated(grid: Grid) -> Grid:
     """The grid in the basis that EOQ types round in."""
 
     def in_basis(blocks: Floats) -> Floats:
-        basis = rotate(np.eye(blocks.shape[1], dtype=np.float32))
+        width = blocks.shape[1]
+        basis = rotate(np.eye(width, dtype=np.float32)) / np.float32(np.sqrt(width))
         return grid(blocks @ basis) @ basis.T
 
     return in_basis
