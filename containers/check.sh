@@ -15,10 +15,12 @@ enter() {
 }
 # settings that pip has here hold there too
 mapfile -t pip < <(env | grep '^PIP_' || true)
+[ -z "${PIP_CERT:-}" ] || pip+=(PIP_CERT=/etc/pip-cert.pem)
 
 for stage in build final; do
     [ -e "$root/$stage/etc/debian_version" ] || debootstrap --variant=minbase bookworm "$root/$stage" >/dev/null
     cp /etc/resolv.conf /etc/hosts "$root/$stage/etc/"
+    [ -z "${PIP_CERT:-}" ] || cp "$PIP_CERT" "$root/$stage/etc/pip-cert.pem"
     mkdir -p "$root/$stage/eoq" "$root/$stage/opt/package"
     git ls-files -z | tar --null --files-from=- -cf - | tar xf - -C "$root/$stage/eoq"
 done

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ggml_patch.versions import LlamaCppVersion
 from llama_programs.errors import FetchError
+from llama_programs.untar import extract
 from output_files import leftovers
 
 
@@ -82,8 +83,8 @@ def extract_tree(sdist: Path, version: LlamaCppVersion, target: Path) -> None:
     with scratch_folder(target) as folder:
         try:
             with tarfile.open(sdist) as archive:
-                members = (m for m in archive if m.name.startswith(prefix))
-                archive.extractall(folder, members, filter="data")
+                members = [m for m in archive if m.name.startswith(prefix)]
+                extract(archive, folder, members)
         except (tarfile.TarError, EOFError, OSError) as error:
             raise FetchError(f"{sdist} cannot be unpacked ({error}); delete it and run again") from error
         tree = folder / version.tree

@@ -10,6 +10,7 @@ from input_files.structured import read_json
 from llama_programs.build import locked, package_name, step
 from llama_programs.errors import FetchError
 from llama_programs.fetch import scratch_folder, sha256_of
+from llama_programs.untar import extract
 
 CONTENTS = "contents.json"
 """In the package's folder: `glibc`, the version of the C library that its programs need at least, such as "2.36"."""
@@ -59,7 +60,7 @@ def _extract(tar: Path, top: str, folder: Path) -> None:
             if tops != {top}:
                 held = ", ".join(sorted(tops)[:3]) or "nothing"
                 raise FetchError(f"{tar} holds {held}, and this EOQ needs {top}; get that one, or build with eoq setup")
-            archive.extractall(folder, filter="data")
+            extract(archive, folder)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise FetchError(f"{tar} cannot be unpacked ({error}); get it again") from error
 

@@ -13,6 +13,7 @@ from ggml_patch.edits.weight_types import TYPE_COUNT, each
 from ggml_patch.unified import unified_patch
 from ggml_patch.versions import OLDER, PINNED, LlamaCppVersion
 from llama_programs.fetch import cache_folder, download_sdist
+from llama_programs.untar import extract
 from tests.unit.ggml_patch.conftest import snapshot
 
 NO_KERNELS_OF_THEIR_OWN = {"ggml-blas", "ggml-cpu"}
@@ -24,8 +25,8 @@ def needed_files(version: LlamaCppVersion, target: Path) -> Path:
     wanted = {f"{version.tree}/{edit.path}" for edit in Patch.ours().edits}
     backend = re.compile(rf"{re.escape(version.tree)}/ggml/src/ggml-\w+/[\w-]+\.(cpp|cu|m)")
     with tarfile.open(download_sdist(version, cache_folder())) as archive:
-        members = (m for m in archive if m.name in wanted or backend.fullmatch(m.name))
-        archive.extractall(target, members, filter="data")
+        members = [m for m in archive if m.name in wanted or backend.fullmatch(m.name)]
+        extract(archive, target, members)
     return target / version.tree
 
 
