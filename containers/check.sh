@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 enter() {
     local folder=$1
     shift
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "${pip[@]}" unshare --mount --pid --fork sh -c '
+    env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${pip[@]}" unshare --mount --pid --fork sh -c '
         mount --bind /dev "$0/dev" && mount -t proc proc "$0/proc" && exec chroot "$0" "$@"' "$folder" "$@"
 }
 # settings that pip has here hold there too
