@@ -47,7 +47,7 @@ done
 step "mypy and C kernels, beside pytest"
 mkdir -p build
 log=build/beside-pytest.log
-# Much of pytest is one thread. Linux shares the cores among sessions before it heeds what is nice inside of one.
+# pytest goes first. Linux shares the cores among sessions before it heeds what is nice inside of one.
 setsid nice -n 19 bash -c '
     echo 19 2>/dev/null >/proc/self/autogroup || true
     echo "==> mypy"
@@ -55,17 +55,13 @@ setsid nice -n 19 bash -c '
 beside=$!
 trap 'kill -- "-$beside" 2>/dev/null || true' EXIT
 
-# each takes about 1 GB, and has an equal share of the cores
-workers() {
-    local cores
-    cores=$(nproc)
-    echo $((cores < 8 ? cores : 8))
-}
-
 step "pytest"
+workers=$(nproc)
+workers=$((workers < 8 ? workers : 8)) # each takes about 1 GB, and has an equal share of the cores
 # sentencepiece's types warn once more when Python ends, which would follow pytest's summary
 passed=true
-python -W "ignore:builtin type swig:DeprecationWarning" -m pytest --numprocesses "$(workers)" --dist loadfile "$@" || passed=false
+python -W "ignore:builtin type swig:DeprecationWarning" -m pytest --numprocesses "$workers" --dist loadfile "$@" ||
+    passed=false
 if ! wait "$beside"; then
     trap - EXIT
     cat "$log"

@@ -18,8 +18,8 @@ from converter.scaling import Fold, Folded
 from converter.scaling.search import SearchOptions
 from converter.scaling.stage import search_scales
 from converter.statistics import Statistics
+from converter.statistics.factor import Basis, rotation_matrix
 from eoq_formats.codebooks import codebook
-from eoq_formats.rotation import rotate
 from gguf_files.output import GgufOutput
 from gguf_files.source import Source, open_gguf
 from gguf_files.tensor_types import eoq_type
@@ -55,9 +55,8 @@ def rotated(grid: Grid) -> Grid:
     """The grid in the basis that EOQ types round in."""
 
     def in_basis(blocks: Floats) -> Floats:
-        width = blocks.shape[1]
-        basis = rotate(np.eye(width, dtype=np.float32)) / np.float32(np.sqrt(width))
-        return grid(blocks @ basis) @ basis.T
+        rotation: Floats = rotation_matrix(Basis(blocks.shape[1])).numpy()
+        return grid(blocks @ rotation.T) @ rotation
 
     return in_basis
 

@@ -3,12 +3,11 @@
 python -m bench.quality.torchao_int4 --model 0.5b --texts encyclopaedia news
 
 The grid is that of Int4WeightOnlyConfig(group_size=128), by torchao's own functions: 16 steps between the least and the
-greatest weight of each group. Its kernels need a GPU; here the weights that they would multiply by are stored in F16
+greatest weight of each group, which is 64 wide where EOQ5's blocks are. Its kernels need a GPU; here the weights that they would multiply by are stored in F16
 and measured by the patched llama-perplexity. Embeddings and output stay F16. Needs torchao (pip install torchao).
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,19 +16,10 @@ import numpy as np
 import torch
 
 from bench.errors import BenchError
-from bench.quality.ablation_calibration import Calibration
-from bench.quality.ablation_variants import Variant, Workshop
+from bench.quality.ablation_variants import Variant
 from bench.quality.component_grids import ComponentFile, Grid, rotated, write_component_file
-from bench.quality.losses import Loss, losses_of
-from bench.quality.texts import ALL_KINDS, TEXTS, Examiner, chosen_texts
-from converter.options import RoundingOptions
+from bench.quality.losses import Bench, Loss, add_options, losses_of, prepare, tell
 from gguf_files.weights import Floats
-from llama_programs.build import built_programs
-from llama_programs.fetch import cache_folder
-from material.models import YARDSTICKS, yardstick
-from output_files.target import check_outputs
-from output_files.whole import write_whole
-from terminal.cores import available_cores
 from terminal.table import markdown_table
 from terminal.tool import run_tool
 
@@ -62,9 +52,9 @@ def int4() -> Grid:
     return rounded
 
 
-def measure(workshop: Workshop, examiner: Examiner, texts: Mapping[str, Path]) -> dict[str, dict[str, Loss]]:
+def measure(bench: Bench, grid: Grid) -> dict[str, dict[str, Loss]]:
     """By file, then by text. Raises EoqError."""
-    grid = int4()
+    workshop = bench.workshop
     packed, *_ = workshop.make(Variant("EOQ5", "plain"))
     target = workshop.folder / "int4.gguf"
     recipes: dict[str, tuple[Grid, Path | None]] = {
@@ -73,11 +63,11 @@ def measure(workshop: Workshop, examiner: Examiner, texts: Mapping[str, Path]) -
         "INT4 in the rotated basis": (rotated(grid), None),
         "EOQ5, then INT4 in the rotated basis": (rotated(grid), packed),
     }
-    losses = {"EOQ5": losses_of(packed, examiner, texts)}
+    losses = {"EOQ5": losses_of(packed, bench.examiner, bench.texts)}
     for label, (made, weights) in recipes.items():
         print(f"==> {label}", file=sys.stderr, flush=True)
         write_component_file(ComponentFile(made), workshop.source, target, workshop.threads, weights_of=weights)
-        losses[label] = losses_of(target, examiner, texts)
+        losses[label] = losses_of(target, bench.examiner, bench.texts)
         target.unlink()
     packed.unlink()
     return losses
@@ -98,36 +88,15 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.quality.torchao_int4", description=(__doc__ or "").splitlines()[0]
     )
-    add = parser.add_argument
-    add("--model", choices=YARDSTICKS, default="0.5b", help="yardstick (default: %(default)s)")
-    texts = [*TEXTS, ALL_KINDS]
-    add("--texts", nargs="+", choices=texts, default=["encyclopaedia"], help="to measure on (default: encyclopaedia)")
-    add("--chunks", type=int, default=16, help="windows of 512 tokens of each text (default: 16; 0: the whole text)")
-    add("--threads", type=int, default=available_cores(), help="default: all cores")
-    add("--work-dir", type=Path, metavar="DIR", help="for models (default: torchao/MODEL in the cache)")
-    add("--markdown", type=Path, metavar="OUT.md", help="file for the tables, which are printed anyway")
-    add("--json", type=Path, metavar="OUT.json", help="file for the figures")
+    add_options(parser)
     return parser.parse_args()
 
 
 def run(options: argparse.Namespace) -> None:
-    check_outputs([options.json, options.markdown], [])
-    int4()  # whether it is there at all
-    folder = options.work_dir or cache_folder() / "torchao" / options.model
-    folder.mkdir(parents=True, exist_ok=True)
-    source, programs, threads = yardstick(options.model), built_programs(cache_folder()), options.threads
-    calibration = Calibration(source, folder, threads)
-    workshop = Workshop(source, calibration, folder, programs, threads, None, RoundingOptions().damping)
-    examiner = Examiner(source, folder, programs, options.chunks or None, threads)
-    texts = {name: path_of() for name, path_of in chosen_texts(options.texts).items()}
-    losses = measure(workshop, examiner, texts)
-    printed = "\n\n".join(f"### {options.model}, {name}\n\n{table(losses, name)}" for name in texts)
-    print(printed)
-    if options.markdown:
-        write_whole(options.markdown, printed + "\n")
-    if options.json:
-        figures = {label: {name: vars(loss) for name, loss in each.items()} for label, each in losses.items()}
-        write_whole(options.json, json.dumps({"model": source.name, "losses": figures}, indent=2) + "\n")
+    grid = int4()  # whether it is there at all
+    bench = prepare(options, "torchao")
+    losses = measure(bench, grid)
+    tell(options, {text: table(losses, text) for text in bench.texts}, losses)
 
 
 def main() -> int:
