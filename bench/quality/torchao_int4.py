@@ -3,8 +3,9 @@
 python -m bench.quality.torchao_int4 --model 0.5b --texts encyclopaedia news
 
 The grid is that of Int4WeightOnlyConfig(group_size=128), by torchao's own functions: 16 steps between the least and the
-greatest weight of each group, which is 64 wide where EOQ5's blocks are. Its kernels need a GPU; here the weights that they would multiply by are stored in F16
-and measured by the patched llama-perplexity. Embeddings and output stay F16. Needs torchao (pip install torchao).
+greatest weight of each group, which is 64 wide where EOQ5's blocks are. Its kernels need a GPU; here the weights that
+they would multiply by are stored in F16 and measured by the patched llama-perplexity. Embeddings and output stay F16.
+Needs torchao (pip install torchao).
 """
 
 import argparse
