@@ -34,12 +34,18 @@ examples:
   eoq convert model-F16.gguf model-EOQ4.gguf --calib my-text.txt --stats model.stats
   eoq convert model-F16.gguf model-EOQ4.gguf --imatrix imatrix.gguf
   eoq convert model-F16.gguf model-ewq.gguf --plan plan.json --dry-run
+  eoq convert models/SmolLM2-135M-eoq4t smollm2-EOQ4T.gguf
   eoq convert models/SmolLM2-135M folder --type eoq3t,eoq4t,eoq5t --evaluate text.txt
   eoq convert model-F16.gguf model-5GB.gguf --target-size 5.2GB
   eoq convert model-F16.gguf model-8GiB.gguf --fit-memory 8GiB --context 8192
 """
 
 _AWQ = {"auto": None, "on": True, "off": False}
+_FOR_CODES = (
+    *("model", "output", "threads", "revision", "hf_option", "llama_dir", "work_dir", "llama_bin", "mmproj"),
+    *("split_max_size", "split_max_tensors", "quantized_by", "quiet", "log_json"),
+)
+"""What can be chosen for a folder that has codes already."""
 _CONTEXT = 4096
 """Tokens that memory is counted for where the model does not say how many it was trained on."""
 
@@ -181,6 +187,7 @@ def parse_arguments(words: Sequence[str] | None, prog: str | None) -> argparse.N
 def run(arguments: argparse.Namespace, log: EventLog) -> None:
     from converter import ConversionOptions, ConversionProgress, RoundingOptions, TypeOptions, convert, dry_run
     from converter.errors import StatisticsError
+    from converter.ingest.stored_quantization import has_own_codes
     from converter.plan.tables import size_lines, split_lines, tensor_lines
     from converter.report import report_path
     from converter.report.display import ConversionDisplay
@@ -188,6 +195,9 @@ def run(arguments: argparse.Namespace, log: EventLog) -> None:
     from converter.sizes import parse_size
     from output_files.target import check_outputs
 
+    if has_own_codes(Path(arguments.model)):
+        _restore(arguments, log)
+        return
     types = (arguments.type or "").split(",")
     outputs = [arguments.output, report_path(arguments.output)] if len(types) == 1 else []
     log.open(outputs)
@@ -244,6 +254,43 @@ def run(arguments: argparse.Namespace, log: EventLog) -> None:
     display.summary(report)
     if arguments.table:
         display.table(report)
+    log.ended(**totals(report))
+
+
+def _restore(arguments: argparse.Namespace, log: EventLog) -> None:
+    """A folder of codes, which are put into a GGUF. Raises OptionError for options that would choose other codes."""
+    from converter import CalibrationOptions, ConversionOptions, ConversionProgress
+    from converter.errors import OptionError
+    from converter.ingest import named_model
+    from converter.report import report_path
+    from converter.report.display import ConversionDisplay
+    from converter.report.logged_conversion import LoggedConversion, totals
+    from hf_export import restore
+
+    named_model(arguments.model, arguments.revision)  # it refuses the revision of a path
+    usual = make_parser().parse_args(["model", "output"])
+    for name, value in vars(arguments).items():
+        if name not in _FOR_CODES and value != getattr(usual, name):
+            raise OptionError(
+                f"{arguments.model} has EOQ codes already, which go into the GGUF as they are; leave "
+                f"--{name.replace('_', '-')} out, or convert the original model"
+            )
+    log.open([arguments.output, report_path(arguments.output)])
+    options = ConversionOptions(
+        calibration=CalibrationOptions(llama_bin=arguments.llama_bin),
+        source=source_access(arguments),
+        projector=arguments.mmproj,
+        split=_split_limit(arguments),
+        quantized_by=arguments.quantized_by,
+        **given(threads=arguments.threads),
+    )
+    task = Path(arguments.model), arguments.output, options
+    if arguments.quiet:
+        report = restore(*task, LoggedConversion(log, ConversionProgress()))
+    else:
+        with ConversionDisplay() as display:
+            report = restore(*task, LoggedConversion(log, display))
+        display.summary(report)
     log.ended(**totals(report))
 
 

@@ -9,7 +9,9 @@
     signs          the words of docs/format.md, section 3, in hexadecimal
     types          by name of a type: bits, block_size, and the levels: `centroids`, float32, of a scalar type, or
                    `tables` and `matrix` (masks) of a trellis type
-    tensors        by name of a layer: the type of its weight, and its bits
+    tensors        by name of a layer: the type of its weight, and its bits; `suffix`, which is empty, where the tensor
+                   of floats would have the layer's own name, without ".weight"
+    gguf           what the GGUF that the codes are from says of how they were made, by its keys; not in all folders
     dequantize     whether `from_pretrained` turns all codes into floats
 
 A level counts 2^-12 norms. The weights of layer L are `L.packed`, uint8, and `L.norms`, float16 (eoq_formats.tensors),
@@ -18,7 +20,7 @@ rounded.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +35,9 @@ METHOD = "eoq"
 VERSION = 1
 PACKED, NORMS, AWQ_SCALES = "packed", "norms", "awq_scales"
 PARTS = (PACKED, NORMS, AWQ_SCALES)
+WEIGHT = ".weight"
+Recorded = str | int | tuple[str, ...]
+"""A value that is kept of a GGUF's metadata."""
 _SIGNS = [f"{word:08x}" for word in SIGN_WORDS]
 _SHOWN = 120
 
@@ -69,8 +74,13 @@ class Codes:
         return count // self.type.width * self.type.block_bytes
 
 
-def describe(types: Mapping[str, WeightType]) -> dict[str, Any]:
-    """The `quantization_config` of a folder whose layers have these types."""
+def describe(
+    types: Mapping[str, WeightType], bare: Collection[str] = (), recorded: Mapping[str, Recorded] | None = None
+) -> dict[str, Any]:
+    """The `quantization_config` of a folder whose layers have these types.
+
+    `bare` are the layers whose tensors of floats have their very name, and `recorded` is what is kept of the GGUF.
+    """
     used = sorted(set(types.values()), key=lambda t: t.id)
     most = Counter(types.values()).most_common(1)[0][0]
     return {
@@ -80,7 +90,11 @@ def describe(types: Mapping[str, WeightType]) -> dict[str, Any]:
         "block_size": most.width,
         "signs": list(_SIGNS),
         "types": {t.name.lower(): _levels(t) for t in used},
-        "tensors": {name: {"type": t.name.lower(), "bits": t.bits} for name, t in sorted(types.items())},
+        "tensors": {
+            name: {"type": t.name.lower(), "bits": t.bits} | ({"suffix": ""} if name in bare else {})
+            for name, t in sorted(types.items())
+        },
+        **({"gguf": {key: list(v) if isinstance(v, tuple) else v for key, v in recorded.items()}} if recorded else {}),
         "dequantize": True,
     }
 
@@ -122,6 +136,43 @@ def read_description(config: Mapping[str, Any]) -> dict[str, WeightType]:
     if not found:
         raise FormatError("the quantization_config lists no tensors, so there are no codes to read")
     return found
+
+
+def read_float_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """What the tensor of floats of each layer is called, by the layer's name. Raises FormatError."""
+    names = {}
+    for name, content in _table(config, "tensors").items():
+        suffix = content.get("suffix", WEIGHT) if isinstance(content, dict) else WEIGHT
+        if suffix not in ("", WEIGHT):
+            raise FormatError(
+                f"the quantization_config gives {name} the suffix {_shown(suffix)}; export the model again"
+            )
+        names[name] = f"{name}{suffix}"
+    return names
+
+
+def read_recorded(config: Mapping[str, Any]) -> dict[str, Recorded]:
+    """What a folder keeps of the GGUF that its codes are from, by the GGUF's keys. Raises FormatError."""
+    stored = config.get("gguf", {})
+    if not isinstance(stored, dict):
+        raise FormatError("the quantization_config has no table of gguf; export the model again")
+    found: dict[str, Recorded] = {}
+    for key, value in stored.items():
+        kept = tuple(value) if isinstance(value, list) else value
+        texts = kept if isinstance(kept, tuple) else (kept,) if isinstance(kept, str) else ()
+        is_number = type(kept) is int and 0 <= kept < 2**32
+        if not (is_number or isinstance(kept, str | tuple)) or not all(map(_is_text, texts)):
+            raise FormatError(
+                f"the quantization_config has {_shown(value)} as {_shown(key)} of its gguf, which is neither text, nor "
+                "texts, nor a number of 32 bits; export the model again"
+            )
+        found[key] = kept
+    return found
+
+
+def _is_text(value: Any) -> bool:
+    """Of UTF-8, which has no halves of UTF-16's pairs, as JSON can have them."""
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value
 
 
 def _table(config: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from gguf_files.weights import RowWorkers, SourceWeights
 from hf_export.card import card_text
 from hf_export.errors import ExportError
 from hf_export.name_map import Placed, check_complete, place_tensors
+from hf_export.recorded import recorded_of
 from hf_export.shards import ShardWriter, Tensor
 from hf_export.stored_rows import as_rounded, as_stored, read_bytes
 from inspection.against import compare
@@ -122,7 +123,10 @@ def export(
             types = _write_tensors(folder, placed, file, source, read_file, write_codes, shards, progress)
         shards.finish()
         _copy_files(model_path, made)
-        config = folder.config if options.floats else {**folder.config, "quantization_config": describe(types)}
+        config = dict(folder.config)
+        if not options.floats:
+            bare = {t.name for t in folder.tensors if t.name in types}
+            config["quantization_config"] = describe(types, bare, recorded_of(file))
         (made / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (made / "README.md").write_text(card_text(file, config, types, target.name, shards.nbytes))
     return Exported(target, types, shards.nbytes, compared.notes)

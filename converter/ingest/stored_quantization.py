@@ -12,6 +12,8 @@ from input_files.structured import read_json
 
 _UNPACKED = ("bitnet", "fp8", "gptq", "compressed-tensors", "modelopt")
 """Methods whose weights llama.cpp's converter turns into floats, as it does those of 8 bits without scales."""
+OWN = "eoq"
+"""The method of folders of EOQ codes, as eoq_transformers.description has it, which would load transformers."""
 _KEYS = ("quantization_config", "compression_config")
 _TEXT_CONFIGS = ("text_config", "llm_config", "lm_config", "language_config", "thinker_config.text_config")
 _READ_PLACES = ("quantization_config", *(f"{part}.quantization_config" for part in _TEXT_CONFIGS))
@@ -50,6 +52,8 @@ def check_not_quantized(
     advice = "convert the original model"
     if found.method == "mxfp4":
         advice += ", or keep the experts as they are with --tensor-type exps=mxfp4, or pass --allow-requantize"
+    elif found.method == OWN:
+        advice = f"eoq convert {path} OUT.gguf, without options on types and calibration, makes a GGUF of its codes"
     elif not found.is_described:
         advice += "; nothing that llama.cpp's converter reads says how to unpack the weights"
     elif found.method in _UNPACKED or found.method.startswith("F8_"):
@@ -60,6 +64,18 @@ def check_not_quantized(
         f"the model in {path} is quantised already ({found.method}, {found.where}), and quantising it again adds to "
         f"its error; {advice}"
     )
+
+
+def has_own_codes(path: Path) -> bool:
+    """Whether a folder has EOQ codes, as far as its config.json can be read."""
+    if not (path / "config.json").is_file():
+        return False
+    try:
+        content = read_json(path / "config.json", SourceError)
+    except SourceError:
+        return False
+    found = content.get("quantization_config") if isinstance(content, dict) else None
+    return isinstance(found, dict) and found.get("quant_method") == OWN
 
 
 def find_quantization(path: Path, config: dict[str, Any], tensors: Sequence[StoredTensor]) -> StoredQuantization | None:
