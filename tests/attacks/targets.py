@@ -21,11 +21,19 @@ from converter.statistics import open_statistics, table_lines
 from eoq_formats.errors import EoqError
 from eoq_formats.types import weight_type
 from eoq_transformers.checkpoint import folder_paths, read_heads
-from eoq_transformers.description import check_codes, describe, read_description
+from eoq_transformers.description import (
+    Recorded,
+    check_codes,
+    describe,
+    read_description,
+    read_float_names,
+    read_recorded,
+)
 from evaluation.mmlu import read_questions
 from evaluation.mmlu.results_file import read_results
 from gguf_files.source import open_gguf
 from gguf_files.tensors import TensorInfo
+from hf_export.coded_folder import read_coded_folder
 from input_files.structured import read_json
 from terminal.text import message
 from tests.attacks.statistics_files import imatrix, layout, model, statistics, tensors
@@ -87,7 +95,8 @@ ANSWERS = [
     b'"probabilities": [0.0, 1e-9, 0, 1]}]}'
 ]
 CODED = {"a": weight_type("eoq2"), "b": weight_type("eoq4t_64")}
-DESCRIPTIONS = [json.dumps({"quantization_config": describe(CODED)}).encode()]
+RECORDED: dict[str, Recorded] = {"eoq.method": "rtn", "eoq.options": ("--rtn",), "general.file_type": 162}
+DESCRIPTIONS = [json.dumps({"quantization_config": describe(CODED, ("b",), RECORDED)}).encode()]
 CODES_HEAD = (
     b'{"a.packed":{"dtype":"U8","shape":[1,32],"data_offsets":[0,32]},'
     b'"a.norms":{"dtype":"F16","shape":[1,1],"data_offsets":[32,34]}}      '
@@ -110,7 +119,8 @@ class Target:
 def restore(folder: Path) -> None:
     """Make in `model` a sound Hugging Face model, as far as it is looked at before it is converted."""
     (folder / "model").mkdir(exist_ok=True)
-    (folder / "model" / "config.json").write_bytes(b'{"architectures": ["LlamaForCausalLM"]}')
+    config = {"architectures": ["LlamaForCausalLM"], "quantization_config": describe({"a": CODED["a"]})}
+    (folder / "model" / "config.json").write_text(json.dumps(config))
     (folder / "model" / "model.safetensors").write_bytes(WEIGHTS[0])
     (folder / "model" / "model.safetensors.index.json").unlink(missing_ok=True)
 
@@ -166,13 +176,17 @@ def use_journal(path: Path) -> None:
 def use_description(path: Path) -> None:
     content = read_json(path, EoqError)
     described = content.get("quantization_config") if isinstance(content, dict) else None
-    types = read_description(described if isinstance(described, dict) else {})
-    assert all(t.bits in range(2, 7) for t in types.values())
+    described = described if isinstance(described, dict) else {}
+    assert all(t.bits in range(2, 7) for t in read_description(described).values())
+    assert all(name for name in read_float_names(described).values())
+    json.dumps(read_recorded(described), ensure_ascii=False).encode()
 
 
 def use_codes(path: Path) -> None:
     checkpoint = read_heads(folder_paths(path.parent))
     found = check_codes({"a": CODED["a"]}, checkpoint.stored)
+    (layer,) = read_coded_folder(path.parent).layers
+    assert layer.read(0, layer.rows).nbytes == found["a"].nbytes
     assert checkpoint.read("a.packed").numel() == found["a"].nbytes - checkpoint.read("a.norms").numel() * 2
 
 

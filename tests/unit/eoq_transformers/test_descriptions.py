@@ -5,11 +5,23 @@ from typing import Any
 
 import pytest
 
+from converter.ingest.stored_quantization import OWN
 from eoq_formats.types import WEIGHT_TYPES, weight_type
-from eoq_transformers.description import FormatError, Stored, check_codes, describe, read_description
+from eoq_transformers.description import (
+    METHOD,
+    FormatError,
+    Recorded,
+    Stored,
+    check_codes,
+    describe,
+    read_description,
+    read_float_names,
+    read_recorded,
+)
 
 TYPES = {f"layer{t.id}": t for t in WEIGHT_TYPES}
-GOOD = describe(TYPES)
+RECORDED: dict[str, Recorded] = {"eoq.method": "rtn", "eoq.options": ("--rtn", "ä"), "general.file_type": 164}
+GOOD = describe(TYPES, ("layer162",), RECORDED)
 
 
 def changed(*path: str, to: Any) -> dict[str, Any]:
@@ -22,7 +34,10 @@ def changed(*path: str, to: Any) -> dict[str, Any]:
 
 
 def test_it_reads_what_it_writes() -> None:
-    assert read_description(GOOD) == TYPES
+    assert read_description(GOOD) == TYPES and METHOD == OWN
+    assert read_recorded(GOOD) == RECORDED and read_recorded(describe(TYPES)) == {}
+    names = read_float_names(GOOD)
+    assert (names["layer162"], names["layer163"]) == ("layer162", "layer163.weight")
     levels = GOOD["types"]
     assert levels["eoq2"]["centroids"] == [-80.0, -24.0, 24.0, 80.0]
     assert len(levels["eoq4t"]["tables"]) == 32 and levels["eoq4t"]["matrix"] == [2, 2, 15, 14]
@@ -45,11 +60,17 @@ def test_it_reads_what_it_writes() -> None:
         (changed("tensors", "layer162", to={"type": "eoq7"}), "gives layer162 the type 'eoq7'"),
         (changed("tensors", "layer162", "bits", to=-1), "layer162 -1 bits"),
         (changed("tensors", "layer162", "bits", to="4"), "layer162 '4' bits"),
+        (changed("tensors", "layer162", "suffix", to=".w"), "gives layer162 the suffix '.w'"),
+        (changed("gguf", to=[]), "no table of gguf"),
+        (changed("gguf", "eoq.method", to=1.5), "has 1.5 as 'eoq.method' of its gguf"),
+        (changed("gguf", "eoq.method", to="\ud800"), "as 'eoq.method' of its gguf"),
+        (changed("gguf", "eoq.options", to=["a", 1]), "as 'eoq.options' of its gguf"),
+        (changed("gguf", "general.file_type", to=2**32), "as 'general.file_type' of its gguf"),
     ],
 )
 def test_broken_descriptions(config: dict[str, Any], message: str) -> None:
     with pytest.raises(FormatError, match=message):
-        read_description(config)
+        (read_description(config), read_float_names(config), read_recorded(config))
 
 
 CODES = {"a.packed": Stored("U8", (3, 128)), "a.norms": Stored("F16", (3, 2)), "a.awq_scales": Stored("F16", (256,))}

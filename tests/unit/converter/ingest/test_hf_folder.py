@@ -187,6 +187,12 @@ def test_a_quantised_model_needs_permission_wherever_it_says_so(
     assert read_hf_folder(model, allow_requantize=True).tensors
 
 
+def test_the_way_back_is_named_for_codes_of_eoq(model: Path) -> None:
+    write_config(model, quantization_config={"quant_method": "eoq"})
+    with pytest.raises(QuantizedSourceError, match=rf"; eoq convert {model} OUT.gguf, .*, makes a GGUF of its codes$"):
+        read(model)
+
+
 @pytest.mark.parametrize("method", ["bitsandbytes", "awq", "torchao"])
 def test_no_way_out_is_named_where_there_is_none(method: str, model: Path) -> None:
     write_config(model, quantization_config={"quant_method": method})
