@@ -25,7 +25,7 @@ Order = NDArray[np.intp]
 
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 _SUFFIXES = (".weight", ".bias")
-_WRAPPERS = ("language_model.", "model.language_model.")
+_WRAPPERS = ("language_model.", "model.language_model.", "text_model.")
 _ROUNDING = 2.0**-8
 """Of the value: llama.cpp's converter rounds a tensor to the type of the others where that is a half."""
 _SMALLEST = 2.0**-24

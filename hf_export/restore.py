@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,9 @@ from output_files.whole import explained
 
 _DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
-_SHARD_BYTES = 1 << 29
+_SHARD_BYTES = 1 << 27
+_CHUNK = 1 << 22
+"""Weights in floats at a time."""
 _CONFIG = "config.json"
 
 
@@ -78,6 +81,7 @@ def restore(
         with clock.stage("reading the folder"):
             _write_plain(coded, numbers, dtype, plain, progress)
             made = _projector(plain, target, options, inputs, stack, progress)
+            access = replace(access, tells_of_senses=made is None)
             source = stack.enter_context(open_model(plain, target, access, threads, progress))
         workers = stack.enter_context(RowWorkers(threads))
         with clock.stage("finding the rows"):
@@ -159,9 +163,12 @@ def _write_plain(
         (target / _CONFIG).write_text(json.dumps(config), encoding="utf-8")
         shards = ShardWriter(target, _SHARD_BYTES)
         for number, layer in enumerate(coded.layers):
-            stored, data = as_stored(numbers.values(number, np.arange(layer.rows)), dtype)
-            shards.add([Tensor(layer.name, stored, layer.shape, data)])
-            progress.advance(layer.rows * layer.row_length)
+            data = []
+            for start in range(0, layer.rows, step := max(1, _CHUNK // layer.row_length)):
+                rows = np.arange(start, min(start + step, layer.rows))
+                data.append(as_stored(numbers.values(number, rows), dtype)[1])
+                progress.advance(len(rows) * layer.row_length)
+            shards.add([Tensor(layer.name, dtype, layer.shape, b"".join(data))])
         for t in coded.others:
             shards.add([Tensor(t.name, t.dtype, t.shape, read_bytes(t))])
         shards.finish()

@@ -23,6 +23,7 @@ from gguf_files.source import Source, open_gguf
 from hf_export import ExportOptions, export, restore
 from hf_export.errors import ExportError
 from hf_export.stored_rows import as_rounded
+from tests.integration.options.test_log_json import records
 from tests.integration.options.tools import done, refused
 from tests.samples.tiny_models import write_model
 from tests.samples.tiny_sources import write_folder_and_gguf
@@ -176,7 +177,7 @@ def restore_it(folder: Path, before: Path, target: Path) -> None:
     assert tensors_of(made) == tensors_of(open_gguf(before)) and not list(work.iterdir())
     values = [made.value(key) for key in ("general.name", "general.quantized_by", "eoq.method", "general.file_type")]
     assert values == ["A Name", "Somebody", "rtn", weight_type("eoq4").id]
-    assert json.loads(log.read_text().splitlines()[-1])["bytes"] == sum((target / n).stat().st_size for n in files[1:3])
+    assert records(log)[-1]["bytes"] == sum((target / n).stat().st_size for n in files[1:3])
     done("verify", target / files[1], "--against", before.with_name("llama.gguf"))
 
 
