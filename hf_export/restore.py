@@ -1,6 +1,5 @@
 """The way back from end to end: the codes of a folder in the GGUF that llama.cpp makes of its floats."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,6 @@ from converter import ConversionOptions, ConversionProgress
 from converter.ingest import hub_revision, open_model
 from converter.ingest.hub.names import model_name
 from converter.ingest.projector import MadeProjector, find_projector, make_projector, projector_path
-from converter.ingest.safetensors_folder import INDEX
 from converter.options import check_threads
 from converter.pipeline import check_splits
 from converter.plan import Plan, TensorPlan
@@ -28,21 +26,12 @@ from gguf_files.source import Source
 from gguf_files.weights import RowWorkers, SourceWeights
 from hf_export.coded_folder import CodedFolder, CodedLayer, read_coded_folder
 from hf_export.numbered_rows import FoundRows, RowNumbers, find_rows
+from hf_export.plain_folder import BYTES, dtype_of, write_plain
 from hf_export.recorded import CALIBRATION, METHOD, OPTIONS, file_type_of, restored_metadata, value_of
-from hf_export.shards import ShardWriter, Tensor
-from hf_export.stored_rows import as_stored, read_bytes
 from llama_programs.check_gguf import Answer, check_by_llama_cpp
 from output_files.claim import claimed
 from output_files.leftovers import scratch_folder
 from output_files.target import check_space, resolve_target
-from output_files.whole import explained
-
-_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
-_SHARD_BYTES = 1 << 27
-_CHUNK = 1 << 22
-"""Weights in floats at a time."""
-_CONFIG = "config.json"
 
 
 def restore(
@@ -66,8 +55,8 @@ def restore(
     with ExitStack() as stack:
         stack.enter_context(claimed([target, report_path(target)], inputs))
         coded = read_coded_folder(folder)
-        dtype = _dtype(coded)
-        numbered = sum(layer.rows * layer.row_length for layer in coded.layers) * _BYTES[dtype]
+        dtype = dtype_of(coded)
+        numbered = sum(layer.rows * layer.row_length for layer in coded.layers) * BYTES[dtype]
         others = sum(t.nbytes for t in coded.others)
         codes = sum(layer.packed.nbytes + layer.norms.nbytes for layer in coded.layers)
         check_space(
@@ -79,7 +68,7 @@ def restore(
         stack.enter_context(_called(plain, folder))
         numbers = RowNumbers(coded.layers)
         with clock.stage("reading the folder"):
-            _write_plain(coded, numbers, dtype, plain, progress)
+            write_plain(coded, numbers, dtype, plain, progress)
             made = _projector(plain, target, options, inputs, stack, progress)
             access = replace(access, tells_of_senses=made is None)
             source = stack.enter_context(open_model(plain, target, access, threads, progress))
@@ -138,40 +127,6 @@ def _called(path: Path, folder: Path) -> Iterator[None]:
         if str(path) not in str(error):
             raise
         raise type(error)(str(error).replace(str(path), str(folder))) from None
-
-
-def _dtype(coded: CodedFolder) -> str:
-    """The type of floats that all matrices have, or F32, which has them all."""
-    config = coded.folder.config
-    named = _DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")))
-    found = {t.dtype for t in coded.others if len(t.shape) > 1} | ({named} if named else set())
-    return found.pop() if len(found) == 1 and found <= set(_BYTES) else "F32"
-
-
-def _write_plain(
-    coded: CodedFolder, numbers: RowNumbers, dtype: str, target: Path, progress: ConversionProgress
-) -> None:
-    """A folder for llama.cpp's converter, with the numbers of rows in place of their codes."""
-    source = coded.folder.path.resolve()
-    progress.stage("numbering the rows", sum(layer.rows * layer.row_length for layer in coded.layers))
-    with explained(f"cannot write {target.parent}"):
-        target.mkdir()
-        for entry in source.iterdir():
-            if entry.name not in (_CONFIG, INDEX) and entry.suffix != ".safetensors":
-                (target / entry.name).symlink_to(entry, target_is_directory=entry.is_dir())
-        config = {key: value for key, value in coded.folder.config.items() if key != "quantization_config"}
-        (target / _CONFIG).write_text(json.dumps(config), encoding="utf-8")
-        shards = ShardWriter(target, _SHARD_BYTES)
-        for number, layer in enumerate(coded.layers):
-            data = []
-            for start in range(0, layer.rows, step := max(1, _CHUNK // layer.row_length)):
-                rows = np.arange(start, min(start + step, layer.rows))
-                data.append(as_stored(numbers.values(number, rows), dtype)[1])
-                progress.advance(len(rows) * layer.row_length)
-            shards.add([Tensor(layer.name, dtype, layer.shape, b"".join(data))])
-        for t in coded.others:
-            shards.add([Tensor(t.name, t.dtype, t.shape, read_bytes(t))])
-        shards.finish()
 
 
 def _projector(

@@ -190,7 +190,7 @@ def break_it(folder: Path) -> None:
         config["quantization_config"] |= changes
         (folder / "config.json").write_text(json.dumps(config))
         with pytest.MonkeyPatch.context() as patch:
-            for module, name in ((quantizer, "add_codes"), (RESTORE, "_write_plain")):
+            for module, name in ((quantizer, "add_codes"), (RESTORE, "write_plain")):
                 patch.setattr(module, name, lambda *_: pytest.fail("a weight was made"))
             with pytest.raises(FormatError, match=message):
                 AutoModelForCausalLM.from_pretrained(folder)
