@@ -36,26 +36,14 @@ def _changed(line: str, to: str, within: str) -> Edit:
 _SHADERS = [
     _edit(
         "vulkan-shaders/vulkan-shaders-gen.cpp",
+        r"^void process_shaders\(\) \{$",
+        '#include "eoq-shaders.h"',
+        where="before",
+    ),
+    _edit(
+        "vulkan-shaders/vulkan-shaders-gen.cpp",
         r'^    string_to_spv\("get_rows_i32", ',
-        r"""
-    const std::map<std::string, std::string> eoq_products = {{"B_TYPE", "float"}, {"B_TYPEV2", "vec2"}, {"B_TYPEV4", "vec4"}, {"D_TYPE", "float"}};
-    for (const std::string reduction : {"", "subgroup", "subgroup_no_shmem"}) {
-        const std::map<std::string, std::string> modes = {{"subgroup", "USE_SUBGROUP_ADD"}, {"subgroup_no_shmem", "USE_SUBGROUP_ADD_NO_SHMEM"}};
-        std::map<std::string, std::string> defines = merge_maps(base_dict, eoq_products);
-        if (!reduction.empty()) {
-            defines[modes.at(reduction)] = "1";
-        }
-        const std::string suffix = reduction.empty() ? "" : "_" + reduction;
-        string_to_spv("mul_mat_vec_eoq" + suffix, "mul_mat_vec_eoq.comp", defines);
-        string_to_spv("mul_mat_vec_id_eoq" + suffix, "mul_mat_vec_eoq.comp", merge_maps(defines, {{"MUL_MAT_ID", "1"}}));
-    }
-    string_to_spv("eoq_rotate_f32", "eoq_rotate.comp", {{"A_TYPE", "float"}, {"D_TYPE", "float"}});
-    string_to_spv("eoq_rotate_f16", "eoq_rotate.comp", {{"A_TYPE", "float"}, {"D_TYPE", "float16_t"}});
-    string_to_spv("eoq_get_rows_f32", "eoq_get_rows.comp", {{"A_TYPE", "uint16_t"}, {"B_TYPE", "int"}, {"D_TYPE", "float"}});
-    string_to_spv("eoq_get_rows_f16", "eoq_get_rows.comp", {{"A_TYPE", "uint16_t"}, {"B_TYPE", "int"}, {"D_TYPE", "float16_t"}});
-    string_to_spv("eoq_copy_f32", "eoq_copy.comp", {{"A_TYPE", "uint16_t"}, {"D_TYPE", "float"}});
-    string_to_spv("eoq_dequantize", "eoq_dequantize.comp", {});
-""",
+        "    eoq_shaders();",
         where="before",
     ),
     _edit(
@@ -121,7 +109,10 @@ _PIPELINES = [
     _edit(
         "ggml-vulkan-types.h",
         r"^    vk_pipeline pipeline_get_rows_f32\[GGML_TYPE_COUNT\];$",
-        "    vk_pipeline pipeline_eoq_rotate[2][GGML_TYPE_COUNT]; // to float32 and to half precision, by type of the weights",
+        """
+    // to float32 and to half precision, by the weights' type
+    vk_pipeline pipeline_eoq_rotate[2][GGML_TYPE_COUNT];
+""",
     ),
     _backend(
         r'^#include "ggml-vulkan-common\.h"$',
@@ -209,7 +200,10 @@ def _rotated_for_matrices(within: str, mul_mat_id: bool) -> list[Edit]:
         ),
         _changed(
             "    const bool y_f32_kernel = src1->type == GGML_TYPE_F32 && !y_non_contig;",
-            "    const bool y_f32_kernel = eoq ? eoq_type == GGML_TYPE_F32 : src1->type == GGML_TYPE_F32 && !y_non_contig;",
+            """
+    const bool y_f32_kernel = eoq ? eoq_type == GGML_TYPE_F32 :
+                                    src1->type == GGML_TYPE_F32 && !y_non_contig;
+""",
             within,
         ),
         _changed(

@@ -29,8 +29,8 @@ static bool ggml_vk_is_eoq(ggml_type type) {
 
 // Type of rotated activations for a product of matrices: what the kernels take that the backend has for this device.
 static ggml_type ggml_vk_eoq_activation_type(const vk_device & device, bool mul_mat_id) {
-    const bool half = device->coopmat2 || (device->coopmat_support &&
-                                           (!mul_mat_id || device->vendor_id == VK_VENDOR_ID_INTEL));
+    const bool half =
+        device->coopmat2 || (device->coopmat_support && (!mul_mat_id || device->vendor_id == VK_VENDOR_ID_INTEL));
     return half ? GGML_TYPE_F16 : GGML_TYPE_F32;
 }
 
@@ -48,7 +48,8 @@ struct ggml_vk_eoq_mat_vec {
 
 // `create` is ggml_vk_create_pipeline of ggml_vk_load_shaders
 template <typename create_pipeline>
-static void ggml_vk_eoq_create_pipelines(vk_device & device, const create_pipeline & create,
+static void ggml_vk_eoq_create_pipelines(vk_device &                 device,
+                                         const create_pipeline &     create,
                                          const ggml_vk_eoq_mat_vec & mat_vec) {
     // by shader_reduction_mode
     const void * const mat_vec_data[]    = { mul_mat_vec_eoq_data, mul_mat_vec_eoq_subgroup_data,
@@ -65,10 +66,10 @@ static void ggml_vk_eoq_create_pipelines(vk_device & device, const create_pipeli
     for (const ggml_type type : ggml_vk_eoq_types) {
         const uint32_t spec = (uint32_t) type;
         for (uint32_t w = 0; w < DMMV_WG_SIZE_COUNT; ++w) {
-            const uint32_t threads = mat_vec.subgroup_size * (w == DMMV_WG_SIZE_SUBGROUP ? 1 : 4);
-            const shader_reduction_mode mode = !mat_vec.use_subgroups       ? SHADER_REDUCTION_MODE_SHMEM :
-                                               w == DMMV_WG_SIZE_SUBGROUP ? SHADER_REDUCTION_MODE_SUBGROUP :
-                                                                            SHADER_REDUCTION_MODE_HYBRID;
+            const uint32_t              threads = mat_vec.subgroup_size * (w == DMMV_WG_SIZE_SUBGROUP ? 1 : 4);
+            const shader_reduction_mode mode    = !mat_vec.use_subgroups     ? SHADER_REDUCTION_MODE_SHMEM :
+                                                  w == DMMV_WG_SIZE_SUBGROUP ? SHADER_REDUCTION_MODE_SUBGROUP :
+                                                                               SHADER_REDUCTION_MODE_HYBRID;
             for (uint32_t columns = 1; columns <= mul_mat_vec_max_cols; ++columns) {
                 create(device, device->pipeline_dequant_mul_mat_vec_f32_f32[w][type][columns - 1], "mul_mat_vec_eoq",
                        mat_vec_len[mode], mat_vec_data[mode], "main", 5, sizeof(vk_mat_vec_push_constants),
@@ -84,8 +85,8 @@ static void ggml_vk_eoq_create_pipelines(vk_device & device, const create_pipeli
                "main", 2, unary, { 512, 1, 1 }, { spec }, 1, false, false, 0);
         create(device, device->pipeline_eoq_rotate[1][type], "eoq_rotate_f16", eoq_rotate_f16_len, eoq_rotate_f16_data,
                "main", 2, unary, { 512, 1, 1 }, { spec }, 1, false, false, 0);
-        create(device, device->pipeline_get_rows[type], "eoq_get_rows_f16", eoq_get_rows_f16_len,
-               eoq_get_rows_f16_data, "main", 3, binary, { 512, 1, 1 }, { 0, spec }, 1, false, false, 0);
+        create(device, device->pipeline_get_rows[type], "eoq_get_rows_f16", eoq_get_rows_f16_len, eoq_get_rows_f16_data,
+               "main", 3, binary, { 512, 1, 1 }, { 0, spec }, 1, false, false, 0);
         create(device, device->pipeline_get_rows_f32[type], "eoq_get_rows_f32", eoq_get_rows_f32_len,
                eoq_get_rows_f32_data, "main", 3, binary, { 512, 1, 1 }, { 0, spec }, 1, false, false, 0);
         create(device, device->pipeline_cpy_quant_f32[type], "eoq_copy_f32", eoq_copy_f32_len, eoq_copy_f32_data,
