@@ -20,7 +20,7 @@ _FOLDERS = (
     (HERE / "cuda" / "mmq", CUDA_FOLDER, ("*.cu",)),
     (HERE / "cuda" / "lab", "tests/eoq", ("*.cpp",)),
     (HERE / "vulkan", VULKAN_FOLDER, ("*.h",)),
-    (HERE / "vulkan" / "shaders", f"{VULKAN_FOLDER}/vulkan-shaders", ("*.glsl", "*.comp")),
+    (HERE / "vulkan" / "shaders", f"{VULKAN_FOLDER}/vulkan-shaders", ("*.h", "*.glsl", "*.comp")),
     (HERE / "programs" / "check", "tools/check", ("CMakeLists.txt", "*.h", "*.cpp")),
     (HERE / "programs" / "moments", "tools/moments", ("CMakeLists.txt", "*.h", "*.cpp")),
 )

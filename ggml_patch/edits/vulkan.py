@@ -143,7 +143,7 @@ _PIPELINES = [
         r"^    // dequant shaders$",
         """
     ggml_vk_eoq_create_pipelines(device, ggml_vk_create_pipeline,
-                                 { subgroup_size, use_subgroups, force_subgroup_size, rm_iq });
+                                 { subgroup_size, use_subgroups, force_subgroup_size, rm_kq });
 """,
         where="before",
     ),

@@ -55,19 +55,16 @@ uint eoq_word(uint qs, uint byte) {
 // ---- trellis: a level depends on the byte of its code and the one before it in the chain
 
 // The bytes before those of word w of the plane: they stand above it, or for the first row in the last one, a byte
-// further left; before the first of all are zeros.
+// further left; before the first of all are zeros. Without branches, which cost compilers more than two loads.
 uint eoq_before(uint qs, uint w) {
-    const uint row  = min(eoq_plane, eoq_chain_columns);
-    const uint last = eoq_plane - row;
-    const uint j    = 4u * w;
-    if (j >= row) {
-        return eoq_word(qs, j - row);
-    }
-    if (j == 0u) {
-        return eoq_word(qs, last) << 8;
-    }
-    const uint left = qs + (last + j) / 2u;
-    return EOQ_DATA(left - 1u) >> 8 | EOQ_DATA(left) << 8 | EOQ_DATA(left + 1u) << 24;
+    const uint row      = min(eoq_plane, eoq_chain_columns);
+    const uint last     = eoq_plane - row;
+    const uint j        = 4u * w;
+    const bool is_first = j < row;
+    const uint at       = mix(j - row, last + j, is_first);
+    const uint word     = eoq_word(qs, at);
+    const uint left     = mix(EOQ_DATA(qs + at / 2u - 1u) >> 8, 0u, j == 0u);
+    return mix(word, word << 8 | left, is_first);
 }
 
 uint eoq_swap_bits(uint codes) {
@@ -137,8 +134,10 @@ vec4 eoq_levels(uint qs, eoq_codes codes, uint part) {
         }
         return eoq_look_up(digits, 0u);
     }
-    uint digits = eoq_code_bits == 2u ? (part % 2u == 0u ? codes.own : codes.other) >> (4u * (part / 2u)) :
-                                        codes.own >> (4u * part);
+    uint digits = codes.own >> (4u * part);
+    if (eoq_code_bits == 2u) {
+        digits = mix(codes.own, codes.other, part % 2u != 0u) >> (4u * (part / 2u));
+    }
     digits &= 0x0F0F0F0Fu;
     if (eoq_high_planes != 0u) {
         // the free bits choose between two tables
