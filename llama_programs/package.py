@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ggml_patch.versions import PINNED
-from llama_programs.build import PORTABLE_TARGETS, ensure_programs, package_name, step
+from llama_programs.build import PORTABLE_TARGETS, BuildKind, ensure_programs, package_name, step
 from llama_programs.errors import BuildError
 from llama_programs.fetch import cache_folder, scratch_folder, sha256_of
 from llama_programs.run import output_of
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> None:
         print(tar_name())
         return
     check_outputs([options.output / tar_name()], [])  # before minutes of building
-    programs = options.from_build or ensure_programs(cache_folder(), options.jobs, portable=True)
+    programs = options.from_build or ensure_programs(cache_folder(), options.jobs, BuildKind(portable=True))
     print(package(programs, programs.parents[1] / "src", options.output))
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from llama_programs.build import TARGETS, ensure_programs, ensure_source
+from llama_programs.build import TARGETS, VULKAN_PACKAGES, BuildKind, ensure_programs, ensure_source
 from llama_programs.fetch import cache_folder
 from llama_programs.unpack import ensure_unpacked
 from terminal.tool import run_tool
@@ -16,6 +16,7 @@ examples:
   eoq setup
   eoq setup --programs llama-cli llama-quantize --jobs 4
   eoq setup --cuda
+  eoq setup --vulkan
   eoq setup --tar eoq-llama.cpp-VERSION-PATCH-linux-x86_64.tar.xz
 """
 
@@ -31,6 +32,9 @@ def make_parser(prog: str = "python -m llama_programs.setup") -> argparse.Argume
         const="native",
         metavar="ARCH",
         help="with CUDA, for this machine's GPU or for compute capabilities as CMake takes them: 86, '86;89', ...",
+    )
+    parser.add_argument(
+        "--vulkan", action="store_true", help=f"with Vulkan, for GPUs of all makers (Debian: {VULKAN_PACKAGES})"
     )
     parser.add_argument(
         "--programs",
@@ -55,19 +59,19 @@ def main(words: Sequence[str] | None = None, prog: str = "python -m llama_progra
     options = parser.parse_args(words)
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
-    if options.tar and (options.cuda or options.programs or options.source):
-        parser.error("--tar builds nothing; leave --cuda, --programs and --source out")
+    if options.tar and (options.cuda or options.vulkan or options.programs or options.source):
+        parser.error("--tar builds nothing; leave --cuda, --vulkan, --programs and --source out")
     return run_tool(_run, options, lambda options: "run again to go on where it stopped")
 
 
 def _run(options: argparse.Namespace) -> None:
-    cache = cache_folder()
+    cache, kind = cache_folder(), BuildKind(cuda=options.cuda, vulkan=options.vulkan)
     if options.tar:
         print(ensure_unpacked(options.tar, cache))
     elif options.source:
-        print(ensure_source(cache, cuda=options.cuda))
+        print(ensure_source(cache, kind))
     else:
-        print(ensure_programs(cache, options.jobs, options.cuda, options.programs))
+        print(ensure_programs(cache, options.jobs, kind, options.programs))
 
 
 if __name__ == "__main__":

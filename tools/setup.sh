@@ -17,6 +17,8 @@ options:
   --python EXE     the Python to make .venv with (3.11 to 3.14; default: the first one found)
   --cuda[=ARCH]    build llama.cpp with CUDA, in a folder of its own; for this machine's GPU, or for the compute
                    capabilities that CMake would take: --cuda=86, --cuda='86;89'
+  --vulkan         build llama.cpp with Vulkan, for GPUs of all makers, in a folder of its own
+                   (Debian: glslc libvulkan-dev spirv-headers)
   --programs NAMES build these programs of llama.cpp alone, such as "llama-cli llama-quantize"
   --jobs N         parallel compile jobs (default: one a core)
   --tar FILE       build nothing: unpack the programs of this tar of tools/package.sh, whose .sha256 lies beside it
@@ -41,6 +43,7 @@ while [ $# -gt 0 ]; do
         --python) python=${2:?--python needs the path of a Python}; shift ;;
         --cuda) build_options+=(--cuda native) ;;
         --cuda=?*) build_options+=(--cuda "${1#--cuda=}") ;;
+        --vulkan) build_options+=(--vulkan) ;;
         --programs) build_options+=(--programs ${2:?--programs needs names}); shift ;;
         --jobs) build_options+=(--jobs "${2:?--jobs needs a number}"); shift ;;
         --tar) build_options+=(--tar "$(realpath -- "${2:?--tar needs a file}")"); shift ;;

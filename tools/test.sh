@@ -38,6 +38,13 @@ fi
 step "clang-format"
 find ggml_patch bench \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) ! -name 'eoq-format.h' -print0 | xargs -0 clang-format --dry-run -Werror
 
+step "Vulkan"
+if command -v glslc >/dev/null && command -v vulkaninfo >/dev/null; then
+    tools/setup.sh --vulkan --programs "eoq-lab llama-cli llama-perplexity test-backend-ops"
+else
+    echo "no glslc or vulkaninfo here: Vulkan's shaders are neither compiled nor run"
+fi
+
 # Ahead of pytest, whose tests have a time limit.
 for name in smollm2 minilm evaluation-text yardstick-0.5b; do
     step "model: $name"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ggml_patch.edit import Edit
 from ggml_patch.edits.cuda import NEW_MMQ
+from ggml_patch.edits.vulkan import NEW_VULKAN
 
 _INCLUDE = '#include "ggml-eoq.h"'
 _DENY = """
@@ -43,11 +44,15 @@ EDITS = [
         r'^#import "ggml-impl\.h"',
         optional=False,
     ),
-    *_deny(
-        "ggml-vulkan/ggml-vulkan.cpp",
-        "ggml_backend_vk_device_supports_op",
-        r'^#include "ggml-vulkan(-common)?\.h"',
-        optional=False,
+    # and so has Vulkan (vulkan.py), since its matrix products have one shader for all quantised types
+    *(
+        replace(edit, unless=NEW_VULKAN)
+        for edit in _deny(
+            "ggml-vulkan/ggml-vulkan.cpp",
+            "ggml_backend_vk_device_supports_op",
+            r'^#include "ggml-vulkan\.h"',
+            optional=False,
+        )
     ),
     *_deny("ggml-sycl/ggml-sycl.cpp", "ggml_backend_sycl_device_supports_op", _IMPL),
     *_deny("ggml-opencl/ggml-opencl.cpp", "ggml_backend_opencl_device_supports_op", _IMPL),

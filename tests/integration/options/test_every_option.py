@@ -254,7 +254,7 @@ def test_wrong_values_end_in_one_line(
 def test_numbers_do_or_end_in_one_line(
     option: Option, names: Mapping[str, object], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llama_programs.setup.ensure_source", lambda cache, cuda: "src")
+    monkeypatch.setattr("llama_programs.setup.ensure_source", lambda cache, kind: "src")
     monkeypatch.chdir(place.inputs.folder)
     walk = WALKS[option.tool]
     for value in NUMBERS:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from eoq_formats import WEIGHT_TYPES, UnknownTypeError, weight_type, weight_type_for_row
-from eoq_formats.c_header import main, render
 from eoq_formats.codebooks import codebook
+from eoq_formats.headers import glsl_header
+from eoq_formats.headers.c_header import main, render
 from eoq_formats.trellis import trellis_code
 from eoq_formats.types import ACTIVATION_TYPES, TRELLIS_BITS
 
@@ -93,6 +94,7 @@ def test_the_c_table_of_types_is_this_table() -> None:
 
 def test_the_generated_header_is_up_to_date(tmp_path: Path) -> None:
     assert (PATCH / "eoq-format.h").read_text() == render()
+    assert (PATCH / "vulkan/shaders/eoq-format.glsl").read_text() == glsl_header.render()
     assert main([str(tmp_path / "out.h")]) == 0
     assert (tmp_path / "out.h").read_text() == render()
     assert main([]) == 2

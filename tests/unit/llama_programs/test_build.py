@@ -100,15 +100,27 @@ def test_a_build_with_cuda_stands_beside_the_other(
 ) -> None:
     monkeypatch.setenv("CUDACXX", "no-such-nvcc")
     with pytest.raises(BuildError, match="no-such-nvcc is needed"):
-        build.ensure_programs(tmp_path, jobs=2, cuda="86")
+        build.ensure_programs(tmp_path, jobs=2, kind=build.BuildKind(cuda="86"))
     monkeypatch.setenv("CUDACXX", "true")
-    programs = build.ensure_programs(tmp_path, jobs=2, cuda="86;89")
+    programs = build.ensure_programs(tmp_path, jobs=2, kind=build.BuildKind(cuda="86;89"))
     cached = (programs.parent / "CMakeCache.txt").read_text()
     assert "GGML_CUDA:UNINITIALIZED=ON" in cached
     assert "CMAKE_CUDA_ARCHITECTURES:UNINITIALIZED=86;89" in cached
     assert programs != build.layout(tmp_path).programs
     with pytest.raises(BuildError, match="is not built"):
         build.built_programs(tmp_path)
+
+
+def test_a_build_with_vulkan_stands_beside_the_other(
+    tmp_path: Path, main_c: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda tool, path=None: None if tool == "glslc" else f"/usr/bin/{tool}")
+    with pytest.raises(BuildError, match=r"glslc is needed.*libvulkan-dev"):
+        build.ensure_programs(tmp_path, jobs=2, kind=build.BuildKind(vulkan=True))
+    monkeypatch.undo()
+    place = build.layout(tmp_path, build.BuildKind(vulkan=True))
+    assert place.folder != build.layout(tmp_path).folder
+    assert build.BuildKind(vulkan=True).options["GGML_VULKAN"] == "ON" and "GGML_VULKAN" not in build.NATIVE.options
 
 
 @pytest.mark.parametrize(
