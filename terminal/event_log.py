@@ -115,9 +115,10 @@ class EventLog:
             self._write("progress", **self._where())
 
     def _where(self) -> dict[str, object]:
-        left = self._pace.seconds_left
+        left, done, total = self._pace.seconds_left, self._pace.done, self._pace.total
         eta = None if left is None else round(left, 1)
-        return {"stage": self._stage, "done": self._pace.done, "total": self._pace.total, "eta": eta}
+        # the size of a file that another program writes is an estimate
+        return {"stage": self._stage, "done": done if total is None else min(done, total), "total": total, "eta": eta}
 
     def _write(self, event: str, **fields: object) -> None:
         """Work does not end for want of a log: where the disk is full, or nobody reads any more, it goes on without."""

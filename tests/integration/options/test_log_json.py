@@ -74,7 +74,7 @@ def stage_calls(path: Path) -> Iterator[str]:
 
 def test_the_page_has_every_stage() -> None:
     files = [path for room in ("converter", "evaluation") for path in (ROOT / room).rglob("*.py")]
-    files += [ROOT / "hf_export" / name for name in ("restore.py", "numbered_rows.py")]
+    files += [ROOT / "hf_export" / name for name in ("restore.py", "plain_folder.py", "numbered_rows.py")]
     assert {name for path in files for name in stage_calls(path)} == set(STAGES)
 
 
