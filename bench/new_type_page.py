@@ -105,7 +105,7 @@ ASKED = (
     ("an issue before a pull request, so that interest can be seen", "not opened"),
     (
         "one change for each pull request, and the CPU alone in the first",
-        "`python -m ggml_patch diff TREE`; what is for GPUs is in folders and edits of `ggml_patch` that bear their names",
+        "`python -m ggml_patch diff TREE`; what is for GPUs is in folders and edits of `ggml_patch` by their names",
     ),
     (
         "a small model in the new type, uploaded to Hugging Face",
