@@ -80,12 +80,12 @@ def test_backend_ops(vulkan: Path, columns: str) -> None:
 
 
 def test_perplexity_is_the_cpus(vulkan: Path, smollm2: Convert, evaluation_text: Path) -> None:
-    """Within half a percent on one short window: docs/gpu.md has how near Q4_K comes."""
+    """Within two percent on one short window: Q4_K is 0.6 % away on a longer one (docs/gpu.md)."""
     found = [
         perplexity(vulkan, smollm2("eoq4t"), evaluation_text, *device, chunks=1, context=128)
         for device in (("--device", "none"), ("-ngl", "99"))
     ]
-    assert abs(found[1] / found[0] - 1) < 0.005, found
+    assert abs(found[1] / found[0] - 1) < 0.02, found
 
 
 @pytest.mark.parametrize("layers", ["99", "10"])
