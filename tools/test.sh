@@ -40,7 +40,7 @@ find ggml_patch bench \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -nam
 
 step "Vulkan"
 if command -v glslc >/dev/null && command -v vulkaninfo >/dev/null; then
-    tools/setup.sh --vulkan --programs "eoq-lab llama-cli llama-perplexity test-backend-ops"
+    tools/setup.sh --vulkan --programs "eoq-lab llama-cli test-backend-ops"
 else
     echo "no glslc or vulkaninfo here: Vulkan's shaders are neither compiled nor run"
 fi

@@ -1,4 +1,7 @@
-"""The Vulkan backend, where there is a build with it and a device: Mesa's llvmpipe on a CPU is enough."""
+"""The Vulkan backend, where there is a build with it and a device: Mesa's llvmpipe on a CPU is enough.
+
+Perplexity is too slow there for every run (docs/gpu.md has it).
+"""
 
 import json
 import re
@@ -12,10 +15,10 @@ import pytest
 from eoq_formats.types import WEIGHT_TYPES
 from llama_programs.build import BuildKind, built_targets, layout
 from llama_programs.fetch import cache_folder
-from tests.e2e.command import perplexity, run
+from tests.e2e.command import run
 from tests.e2e.conftest import Convert
 
-PROGRAMS = ("eoq-lab", "llama-perplexity", "llama-cli", "test-backend-ops")
+PROGRAMS = ("eoq-lab", "llama-cli", "test-backend-ops")
 DEVICE = "Vulkan0"
 FIRST_GOOD_MESA = 25
 """Version 22.3 of llvmpipe keeps using buffers that were freed, and falls over llama.cpp's tests of any type."""
@@ -65,12 +68,13 @@ def test_every_type_is_right(vulkan: Path, tmp_path: Path) -> None:
 
 def test_products_of_matrices_and_by_experts_are_right(vulkan: Path, tmp_path: Path) -> None:
     """Of one scalar type and of a trellis with free bits: to compile such a shader for a CPU takes many seconds."""
-    found = lab(vulkan, tmp_path / "lab.json", ["eoq4", "eoq3t"], "--columns", "12")
+    found = lab(vulkan, tmp_path / "lab.json", ["eoq4", "eoq3t"], "--columns", "12,512")
     for name in ("eoq4", "eoq3t"):
-        assert found["mul_mat", name, 12]["right"] and found["mul_mat_id", name, 12]["right"], name
+        for columns in (12, 512):
+            assert found["mul_mat", name, columns]["right"] and found["mul_mat_id", name, columns]["right"], name
 
 
-@pytest.mark.parametrize("columns", ["1", "2", "7", "8", "16", "512"])
+@pytest.mark.parametrize("columns", ["1", "2", "7", "8", "16"])
 def test_backend_ops(vulkan: Path, columns: str) -> None:
     """One type: all of them take an hour."""
     shape = f"type_a=eoq4,type_b=f32,m=.*,n={columns},"
@@ -79,17 +83,8 @@ def test_backend_ops(vulkan: Path, columns: str) -> None:
     assert re.search(r"^\s*([1-9]\d*)/\1 tests passed", plain, re.MULTILINE), plain[-3000:]
 
 
-def test_perplexity_is_the_cpus(vulkan: Path, smollm2: Convert, evaluation_text: Path) -> None:
-    """Within two percent on one short window: Q4_K is 0.6 % away on a longer one (docs/gpu.md)."""
-    found = [
-        perplexity(vulkan, smollm2("eoq4t"), evaluation_text, *device, chunks=1, context=128)
-        for device in (("--device", "none"), ("-ngl", "99"))
-    ]
-    assert abs(found[1] / found[0] - 1) < 0.02, found
-
-
-@pytest.mark.parametrize("layers", ["99", "10"])
-def test_llama_cli_answers(vulkan: Path, smollm2: Convert, layers: str) -> None:
-    """With all layers on the device, and with some of them."""
-    said = ("-p", "The capital of France is", "-n", "8", "--temp", "0", "-no-cnv", "-ngl", layers)
-    assert "Paris" in run(vulkan / "llama-cli", "-m", smollm2("eoq4t"), *said)
+def test_llama_cli_answers_with_some_layers_on_the_device(vulkan: Path, smollm2: Convert) -> None:
+    options = ("--single-turn", "--simple-io", "--temp", "0", "-n", "16", "-ngl", "10")
+    question = "What is the capital of France?"
+    said = run(vulkan / "llama-cli", "-m", smollm2("eoq4t"), "-p", question, *options)
+    assert "Paris" in said.partition(question)[2]
