@@ -68,10 +68,9 @@ def test_every_type_is_right(vulkan: Path, tmp_path: Path) -> None:
 
 def test_products_of_matrices_and_by_experts_are_right(vulkan: Path, tmp_path: Path) -> None:
     """Of one scalar type and of a trellis with free bits: to compile such a shader for a CPU takes many seconds."""
-    found = lab(vulkan, tmp_path / "lab.json", ["eoq4", "eoq3t"], "--columns", "12,512")
+    found = lab(vulkan, tmp_path / "lab.json", ["eoq4", "eoq3t"], "--columns", "12")
     for name in ("eoq4", "eoq3t"):
-        for columns in (12, 512):
-            assert found["mul_mat", name, columns]["right"] and found["mul_mat_id", name, columns]["right"], name
+        assert found["mul_mat", name, 12]["right"] and found["mul_mat_id", name, 12]["right"], name
 
 
 @pytest.mark.parametrize("columns", ["1", "2", "7", "8", "16"])
