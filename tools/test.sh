@@ -39,10 +39,12 @@ step "clang-format"
 find ggml_patch bench \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) ! -name 'eoq-format.h' -print0 | xargs -0 clang-format --dry-run -Werror
 
 step "Vulkan"
-if command -v glslc >/dev/null && command -v vulkaninfo >/dev/null; then
+headers='#include <vulkan/vulkan.h>\n#include <spirv/unified1/spirv.hpp>\n'
+if command -v glslc >/dev/null && command -v vulkaninfo >/dev/null &&
+    printf "$headers" | c++ -fsyntax-only -x c++ - 2>/dev/null; then
     tools/setup.sh --vulkan --programs "eoq-lab llama-cli test-backend-ops"
 else
-    echo "no glslc or vulkaninfo here: Vulkan's shaders are neither compiled nor run"
+    echo "no glslc, vulkaninfo or Vulkan headers here: Vulkan's shaders are neither compiled nor run"
 fi
 
 # Ahead of pytest, whose tests have a time limit.

@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
         raise BenchError("there are no compiled shaders; run tools/setup.sh --vulkan, or name their folder (--shaders)")
     with tempfile.TemporaryDirectory() as scratch:
         program = Path(scratch) / "shader_statistics"
-        source = Path(__file__).with_suffix("").parent / "shader_statistics.cpp"
+        source = Path(__file__).parent / "shader_statistics.cpp"
         output_of(["c++", "-O1", str(source), "-lvulkan", "-o", str(program)])
         print(table([(shader, of_a_row(program, folder, shader)) for shader in shaders()]))
 
